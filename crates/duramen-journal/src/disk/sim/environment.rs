@@ -1,0 +1,71 @@
+//! Simulated time, waiting and entropy. Owns a clock that only waiting and tests advance, and a seeded stream of bytes.
+//! Has no threads: whoever would wait for another thread for ever is told so by a panic, which the explorer reports.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32 as PlainU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::hash::{Generator, mix};
+use crate::disk::{Environment, Worker};
+use crate::sync::AtomicU32;
+
+/// How often in a row a wait without a timeout may return early before it counts as a deadlock.
+const ENDLESS_WAITS_MAX: u32 = 1_000;
+
+/// Deterministic time, waiting and entropy. No threads.
+#[derive(Debug)]
+pub struct SimEnvironment {
+    nanoseconds: AtomicU64,
+    endless_waits: PlainU32,
+    entropy: Mutex<Generator>,
+}
+
+impl SimEnvironment {
+    /// An environment at time zero. `boot` counts the starts of the machine: each has entropy of its own.
+    pub(super) fn new(seed: u64, boot: u64) -> Self {
+        Self {
+            nanoseconds: AtomicU64::new(0),
+            endless_waits: PlainU32::new(0),
+            entropy: Mutex::new(Generator::new(mix(seed, boot))),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        let nanoseconds = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.nanoseconds.load(Ordering::Relaxed);
+        self.nanoseconds.store(before.saturating_add(nanoseconds), Ordering::Relaxed);
+    }
+}
+
+impl Environment for SimEnvironment {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+
+    fn entropy(&self, out: &mut [u8]) -> io::Result<()> {
+        self.entropy.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).fill(out);
+        Ok(())
+    }
+
+    fn spawn(&self, _name: &str, _work: Box<dyn FnOnce() + Send>) -> io::Result<Option<Box<dyn Worker>>> {
+        Ok(None)
+    }
+
+    fn wait(&self, word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
+        if word.load(crate::sync::Ordering::Acquire) != expected {
+            self.endless_waits.store(0, Ordering::Relaxed);
+            return;
+        }
+        if let Some(timeout) = timeout {
+            self.advance(timeout);
+            return;
+        }
+        let waits = self.endless_waits.fetch_add(1, Ordering::Relaxed);
+        assert!(waits < ENDLESS_WAITS_MAX, "deadlock: a wait without a timeout, and no other thread to end it");
+        self.advance(Duration::from_millis(1));
+    }
+
+    fn wake(&self, _word: &AtomicU32, _count: u32) {}
+}

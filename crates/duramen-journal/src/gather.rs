@@ -1,0 +1,264 @@
+//! From a folder to facts: lists it, reads headers and footers, walks what needs walking. Owns the reading part of
+//! opening, shared by the writer, the read-only reader and the tools; decides nothing and writes nothing but syncs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Sequence;
+use crate::catalog::ActiveIndex;
+use crate::disk::{Access, Disk, DiskFile, read_full_at};
+use crate::error::Error;
+use crate::files;
+use crate::format::{
+    CommitKind, DATA_OFFSET, Footer, HeaderFault, IDENTITY_BYTES, Identity, PAGE_BYTES, RecordHeader, SegmentHeader,
+    VERSION, decode_checkpoint,
+};
+use crate::observer::{Observer, ObserverFactory};
+use crate::planted::{self, Bug};
+use crate::pool::Found;
+use crate::recovery::{Arrangement, SegmentFacts, Verdict, arrange, judge};
+use crate::scan::{LogTable, ScanFacts, Start, Visitor, Window, scan};
+
+/// What a folder holds.
+pub(crate) struct Gathered {
+    pub identity: Option<Identity>,
+    /// Why there is no identity although there are segments.
+    pub identity_damaged: bool,
+    pub journal_id: [u8; 16],
+    pub facts: Vec<SegmentFacts>,
+    pub walked: Vec<Option<Walked>>,
+    pub arrangement: Arrangement,
+    pub verdict: Verdict,
+    pub found: Found,
+    pub notes: Vec<String>,
+}
+
+/// What a walk left beside its facts.
+pub(crate) struct Walked {
+    pub index: Arc<ActiveIndex>,
+    pub logs: LogTable,
+    pub observer: Option<Box<dyn Observer>>,
+    pub file: Arc<dyn DiskFile>,
+    pub records: u64,
+}
+
+/// How a folder is read.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    /// For writing: what has no footer is synced and dropped from the cache before it is read, because what the cache
+    /// shows may never reach the device (rows 12 and 22 of the fault table).
+    pub writing: bool,
+    pub buffer_bytes: usize,
+    pub observer: Option<&'a Arc<dyn ObserverFactory>>,
+}
+
+/// Reads the identity. `None`: there is none. `Err(Damaged)` inside: it is no good.
+pub(crate) fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Result<Identity, HeaderFault>>, Error> {
+    let place = path.join(files::IDENTITY);
+    let file = match disk.open(&place, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", &place, error)),
+    };
+    let mut bytes = vec![0u8; IDENTITY_BYTES + 1];
+    let length = read_full_at(&*file, &mut bytes, 0).map_err(|error| Error::io("read", &place, error))?;
+    match Identity::decode(&bytes[..length]) {
+        Err(HeaderFault::Newer(found)) => Err(Error::NewerFormat { path: place, found, supported: VERSION }),
+        other => Ok(Some(other)),
+    }
+}
+
+/// Reads everything there is to know about a folder. `None`: it holds no journal yet.
+pub(crate) fn gather(disk: &dyn Disk, path: &Path, how: How<'_>) -> Result<Option<Gathered>, Error> {
+    let identity = read_identity(disk, path)?;
+    let folder = files::journal_folder(path);
+    let entries = match disk.list(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && identity.is_none() => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Error::io("list", &folder, error)),
+    };
+    let mut facts = Vec::new();
+    let mut found = Found::default();
+    let mut notes = Vec::new();
+    for entry in &entries {
+        if let Some(number) = files::segment_number(&entry.name) {
+            facts.push(read_frame(disk, &folder, number, &entry.name, entry.bytes)?);
+        } else if let Some(number) = files::spare_number(&entry.name) {
+            found.spare_number = found.spare_number.max(number);
+            found.spares.push(folder.join(&entry.name));
+        } else if entry.name == files::RESERVE {
+            found.reserve = Some(folder.join(&entry.name));
+        } else {
+            notes.push(format!("{} is no file of a journal; it is left alone", entry.name));
+        }
+    }
+    facts.sort_by_key(|fact| fact.number);
+    let known = identity.and_then(Result::ok);
+    let from_segments = || facts.iter().flat_map(|fact| fact.copies).find_map(|copy| copy.ok()).map(|h| h.journal_id);
+    let Some(journal_id) = known.map(|identity| identity.journal_id).or_else(from_segments) else {
+        if facts.is_empty() && identity.is_none() {
+            return Ok(None);
+        }
+        let reason = "its identity file is damaged, and no segment tells whose it is".to_string();
+        return Err(Error::NotAJournal { path: path.to_path_buf(), reason });
+    };
+    let arrangement = arrange(&facts, &journal_id);
+    if let Some((index, found)) = arrangement.newer {
+        return Err(Error::NewerFormat { path: folder.join(&facts[index].file), found, supported: VERSION });
+    }
+    let mut walked: Vec<Option<Walked>> = facts.iter().map(|_| None).collect();
+    for &index in &arrangement.to_scan {
+        let header = arrangement.begun.iter().find(|link| link.index == index).map(|link| link.header);
+        let Some(header) = header else { continue };
+        let (scanned, walk) = walk_segment(disk, &folder.join(&facts[index].file), &header, &facts[index].footer, how)?;
+        facts[index].scan = Some(scanned);
+        walked[index] = Some(walk);
+    }
+    let verdict = judge(&facts, &arrangement);
+    let identity_damaged = known.is_none();
+    Ok(Some(Gathered {
+        identity: known,
+        identity_damaged,
+        journal_id,
+        facts,
+        walked,
+        arrangement,
+        verdict,
+        found,
+        notes,
+    }))
+}
+
+/// The header pages and the footer page of one file.
+pub(crate) fn read_frame(
+    disk: &dyn Disk,
+    folder: &Path,
+    number: u64,
+    name: &str,
+    file_bytes: u64,
+) -> Result<SegmentFacts, Error> {
+    let path = folder.join(name);
+    let file = disk.open(&path, Access::Read).map_err(|error| Error::io("open", &path, error))?;
+    let copies = [0, 1].map(|copy| {
+        let mut page = [0u8; PAGE_BYTES];
+        match read_full_at(&*file, &mut page, copy * PAGE_BYTES as u64) {
+            Ok(_) => SegmentHeader::decode(&page),
+            Err(_) => Err(HeaderFault::Damaged),
+        }
+    });
+    let header = copies.iter().find_map(|copy| copy.ok());
+    let footer = match header {
+        Some(header) => read_footer(&*file, &header),
+        None => Err(HeaderFault::Blank),
+    };
+    Ok(SegmentFacts { number, file: name.to_string(), file_bytes, copies, footer, scan: None })
+}
+
+/// The page at the end of a segment.
+fn read_footer(file: &dyn DiskFile, header: &SegmentHeader) -> Result<Footer, HeaderFault> {
+    let at = u64::from(header.segment_bytes).checked_sub(PAGE_BYTES as u64).ok_or(HeaderFault::Damaged)?;
+    let mut page = [0u8; PAGE_BYTES];
+    match read_full_at(file, &mut page, at) {
+        Ok(PAGE_BYTES) => Footer::decode(&page, header),
+        Ok(_) => Err(HeaderFault::Blank),
+        Err(_) => Err(HeaderFault::Damaged),
+    }
+}
+
+/// Walks one segment and keeps its index.
+fn walk_segment(
+    disk: &dyn Disk,
+    path: &PathBuf,
+    header: &SegmentHeader,
+    footer: &Result<Footer, HeaderFault>,
+    how: How<'_>,
+) -> Result<(ScanFacts, Walked), Error> {
+    let access = if how.writing { Access::Write } else { Access::Read };
+    let file: Arc<dyn DiskFile> = Arc::from(disk.open(path, access).map_err(|error| Error::io("open", path, error))?);
+    if how.writing && !planted::is(Bug::RecoveredTailNotSynced) {
+        file.sync_data().map_err(|error| Error::sync(path, error))?;
+    }
+    if how.writing && !planted::is(Bug::CacheTrustedAfterReopen) {
+        file.drop_cache().map_err(|error| Error::io("drop the cache of", path, error))?;
+    }
+    if how.writing && planted::is(Bug::TornTailResigned) {
+        resign(&*file, header);
+    }
+    let limit = footer.as_ref().map_or(header.segment_bytes, |footer| footer.index_offset);
+    let mut window = Window::new(&*file, u64::from(limit), how.buffer_bytes);
+    let mut visitor = Indexer {
+        places: Vec::new(),
+        logs: LogTable::default(),
+        observer: how.observer.map(|factory| factory.observer()),
+    };
+    if let Some(observer) = &mut visitor.observer {
+        observer.begin(header.first_sequence);
+    }
+    let facts = scan(&mut window, header, Start::of(header), limit, &mut visitor);
+    let index = ActiveIndex::default();
+    let count = (facts.next - header.first_sequence) as usize;
+    visitor.places.truncate(count);
+    index.extend(visitor.places.into_iter());
+    let walked = Walked {
+        index: Arc::new(index),
+        logs: visitor.logs,
+        observer: visitor.observer,
+        records: count as u64,
+        file,
+    };
+    Ok((facts, walked))
+}
+
+/// Collects places, counts, and what an observer wants to see.
+struct Indexer {
+    places: Vec<u32>,
+    logs: LogTable,
+    observer: Option<Box<dyn Observer>>,
+}
+
+impl Visitor for Indexer {
+    fn record(&mut self, sequence: Sequence, place: u32, header: &RecordHeader, payload: Option<&[u8]>) {
+        self.places.push(place);
+        self.logs.count(header.log, sequence);
+        if let (Some(observer), Some(payload)) = (&mut self.observer, payload) {
+            observer.record(sequence, header.log, header.kind, payload);
+        }
+    }
+
+    fn control(&mut self, kind: CommitKind, body: &[u8]) {
+        if let (Some(observer), CommitKind::Checkpoint) = (&mut self.observer, kind)
+            && let Some((log, kind, payload)) = decode_checkpoint(body)
+        {
+            observer.checkpoint_found(log, kind, payload);
+        }
+    }
+
+    fn wants_payloads(&self) -> bool {
+        self.observer.is_some()
+    }
+}
+
+/// The planted bug of redb #1290: recovery puts a fresh signature on bytes that a crash tore.
+#[cold]
+fn resign(file: &dyn DiskFile, header: &SegmentHeader) {
+    use crate::format::{COMMIT_HEADER_BYTES, COMMIT_TRAILER_BYTES, CommitHeader, commit_digest};
+    struct Nothing;
+    impl Visitor for Nothing {
+        fn record(&mut self, _: Sequence, _: u32, _: &RecordHeader, _: Option<&[u8]>) {}
+    }
+    let limit = header.segment_bytes;
+    let mut window = Window::new(file, u64::from(limit), 1 << 20);
+    let facts = scan(&mut window, header, Start::of(header), limit, &mut Nothing);
+    let Ok(head) = window.slice(u64::from(facts.end), COMMIT_HEADER_BYTES) else { return };
+    let Some(commit) = CommitHeader::decode(head, &header.binding(), facts.end) else { return };
+    let total = commit.total_bytes() as usize;
+    if u64::from(facts.end) + total as u64 > u64::from(limit) || total < COMMIT_TRAILER_BYTES {
+        return;
+    }
+    let Ok(bytes) = window.slice(u64::from(facts.end), total) else { return };
+    let digest = commit_digest(&bytes[..total - 8]);
+    let _ = crate::disk::write_all_at(file, &digest.to_le_bytes(), u64::from(facts.end) + total as u64 - 8);
+    debug_assert!(facts.end >= DATA_OFFSET);
+}

@@ -1,0 +1,1 @@
+//! Tools' view of a journal.

@@ -1,0 +1,97 @@
+//! What a reader gets, and what a writer gives: one record, one batch.
+
+use bytes::Bytes;
+
+use crate::format::{RECORD_HEADER_BYTES, RecordHeader, payload_checksum};
+use crate::{LogNumber, Sequence};
+
+/// One stored record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its sequence.
+    pub sequence: Sequence,
+    /// The log that it belongs to.
+    pub log: LogNumber,
+    /// The caller's kind.
+    pub kind: u8,
+    /// Whether the next record belongs to the same batch.
+    pub more: bool,
+    /// The payload; shares the buffer that it was read into.
+    pub payload: Bytes,
+}
+
+impl Record {
+    pub(crate) fn new(sequence: Sequence, header: &RecordHeader, payload: Bytes) -> Record {
+        Record { sequence, log: header.log, kind: header.kind, more: header.more, payload }
+    }
+}
+
+/// A caller's atomic unit: after a crash all of its records are there, or none.
+///
+/// Records are encoded, and their payloads checksummed, when they are pushed: on the caller's thread, before any lock.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(crate) body: Vec<u8>,
+    pub(crate) places: Vec<u32>,
+    pub(crate) largest: usize,
+    /// An upper bound of the different logs in it: how often the log changes.
+    pub(crate) logs: usize,
+    last_log: LogNumber,
+    pub(crate) own_log: bool,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Adds one record. A batch over the journal's bound fails when it is appended.
+    ///
+    /// # Panics
+    /// If the batch grows over 4 GiB, which no journal takes.
+    pub fn push(&mut self, log: LogNumber, kind: u8, payload: &[u8]) {
+        let place = u32::try_from(self.body.len()).expect("a batch stays below 4 GiB");
+        let payload_bytes = u32::try_from(payload.len()).expect("a record stays below 4 GiB");
+        if let Some(&last) = self.places.last() {
+            // The batch goes on: say so in the record before.
+            self.body[last as usize + 17] = 1;
+        }
+        if self.places.is_empty() || log != self.last_log {
+            self.logs += 1;
+            self.last_log = log;
+        }
+        self.own_log |= log == 0;
+        self.places.push(place);
+        self.largest = self.largest.max(payload.len());
+        let header =
+            RecordHeader { payload_bytes, payload_crc: payload_checksum(payload), log, kind, more: false };
+        self.body.reserve(RECORD_HEADER_BYTES + payload.len());
+        header.encode_open(&mut self.body);
+        self.body.extend_from_slice(payload);
+    }
+
+    /// Records in it.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Bytes of its records, headers included.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.body.clear();
+        self.places.clear();
+        self.largest = 0;
+        self.logs = 0;
+        self.own_log = false;
+    }
+}

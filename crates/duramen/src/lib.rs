@@ -1,0 +1,6 @@
+//! The facade of Duramen: one name for the journal and, later, for the stores on it, and the [`lines`] that the binary
+//! stores in a journal. Owns no storage code of its own.
+
+pub mod lines;
+
+pub use duramen_journal as journal;

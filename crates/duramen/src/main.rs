@@ -1,0 +1,77 @@
+//! The `duramen` binary: parses the command line, runs one command, and turns its end into one line and an exit code.
+//! Knows no journal.
+
+mod cli;
+mod commands;
+mod exit;
+mod input;
+mod progress;
+mod quantity;
+mod scratch;
+mod stop;
+mod text;
+mod writer;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, JournalCommand};
+use crate::exit::Exit;
+use crate::stop::Stop;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version arrive as errors too; they go to standard output and are none.
+            let _ = answer.print();
+            return ExitCode::from(if answer.use_stderr() { Exit::Usage } else { Exit::Complete }.code());
+        }
+    };
+    let exit = run(&cli.command).unwrap_or_else(|error| {
+        let exit = Exit::of(&error);
+        // Whoever closed the pipe knows; everyone else gets one line.
+        if exit != Exit::BrokenPipe {
+            eprintln!("duramen: {}", one_line(&error));
+        }
+        exit
+    });
+    ExitCode::from(exit.code())
+}
+
+fn run(command: &Command) -> anyhow::Result<Exit> {
+    // The child of the demo must die at the first signal, like any process that is killed.
+    if let Command::DemoWriter(arguments) = command {
+        return commands::demo::writer(arguments);
+    }
+    let stop = Stop::install().context("cannot handle signals")?;
+    match command {
+        Command::Journal(JournalCommand::Append(arguments)) => commands::append::run(arguments, &stop),
+        Command::Journal(JournalCommand::Cat(arguments)) => commands::cat::run(arguments, &stop),
+        Command::Journal(JournalCommand::Follow(arguments)) => commands::follow::run(arguments, &stop),
+        Command::Journal(JournalCommand::Stat(arguments)) => commands::stat::run(arguments),
+        Command::Journal(JournalCommand::Dump(arguments)) => commands::dump::run(arguments, &stop),
+        Command::Journal(JournalCommand::Verify(arguments)) => commands::verify::run(arguments, &stop),
+        Command::Journal(JournalCommand::Salvage(arguments)) => commands::salvage::run(arguments, &stop),
+        Command::Journal(JournalCommand::Bench(arguments)) => commands::bench::run(arguments, &stop),
+        Command::Demo(arguments) => commands::demo::run(arguments, &stop),
+        Command::Completions { shell } => commands::manual::completions(*shell),
+        Command::Man { folder } => commands::manual::man(folder.as_deref()),
+        Command::DemoWriter(_) => unreachable!("answered above"),
+    }
+}
+
+/// An error and its causes in one line. The journal's errors already quote their cause, so a cause is left out when
+/// what stands before it has said it.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
+}

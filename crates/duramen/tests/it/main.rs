@@ -1,0 +1,17 @@
+//! The real binary as its users meet it: bytes in, bytes out, exit codes, signals, kills. Each test runs the executable
+//! that this build made, in a temporary folder of its own.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the tests run processes and look at their files from outside"
+)]
+
+mod bad_input;
+mod damage;
+mod demo;
+mod harness;
+mod kill;
+mod round_trip;
+mod signals;
+mod tools;

@@ -1,0 +1,3 @@
+//! Feeds `decoders::commit`.
+#![cfg_attr(fuzzing, no_main)]
+duramen_fuzz::target!(duramen_fuzz::decoders::commit);
