@@ -16,7 +16,7 @@ use crate::format::{LogCounts, decode_tables};
 use crate::open::{Opened, open};
 use crate::options::{Append, Options, SyncPolicy};
 use crate::reader::{Cursor, ReadCore};
-use crate::record::{Batch, Record};
+use crate::record::{Batch, Entries, Record};
 use crate::report::Report;
 use crate::stats::Stats;
 use crate::sync::{Mutex, lock};
@@ -94,13 +94,11 @@ impl Journal {
 
     /// Appends one record to a log, as the policy says. Nothing of it is durable when this returns: see the ticket.
     pub fn append(&self, log: LogNumber, kind: u8, payload: &[u8]) -> Result<Ticket, Error> {
-        let mut batch = Batch::new();
         if payload.len() > self.writer().limits.record_max() {
             let max = self.writer().limits.record_max() as u64;
             return Err(Error::TooLarge { what: "record", bytes: payload.len() as u64, max });
         }
-        batch.push(log, kind, payload);
-        self.writer().append(&batch, Append::default())
+        self.writer().append(Entries::one(log, kind, payload), Append::default())
     }
 
     /// Appends a batch: after any crash all of its records are there, or none.
@@ -109,7 +107,7 @@ impl Journal {
     /// [`Error::TooLarge`] before anything is written; [`Error::QueueFull`] if asked not to wait; [`Error::NoSpace`],
     /// [`Error::Poisoned`], [`Error::Closed`].
     pub fn append_batch(&self, batch: &Batch, how: Append) -> Result<Ticket, Error> {
-        self.writer().append(batch, how)
+        self.writer().append(Entries::Many(batch), how)
     }
 
     /// Makes everything appended so far durable; returns the highest durable sequence.

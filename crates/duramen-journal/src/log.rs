@@ -24,7 +24,7 @@ use crate::format::{
 use crate::observer::Observer;
 use crate::options::{FreshPages, Options};
 use crate::planted::{self, Bug};
-use crate::pool::{Pool, Prepared, Seal, write_headers};
+use crate::pool::{Fill, Pool, Prepared, Seal, write_headers};
 use crate::scan::LogTable;
 use crate::stats::Counters;
 
@@ -335,6 +335,7 @@ impl Log {
         buffer.truncate(body_end);
         written?;
         self.active.end = end;
+        self.pool.consumed(end);
         self.active.digest = trailer.digest;
         self.active.last = Some(header.kind);
         // A commit without records witnesses all before it, provided that all before it was durable.
@@ -460,7 +461,7 @@ impl Log {
                 self.keep();
             }
         }
-        let prepared = match self.pool.take(number, reserved) {
+        let prepared = match self.pool.take(number, reserved, Fill::Skip) {
             Ok(prepared) => prepared,
             Err(error) if error.is_no_space() => {
                 self.no_space = true;

@@ -25,7 +25,7 @@ use crate::gather::{Gathered, How, Walked, gather};
 use crate::log::{Active, Failure, Limits, Log};
 use crate::options::{OnDamage, Options, TornTail};
 use crate::planted::{self, Bug};
-use crate::pool::{FilePlan, Found, Pool, Prepared, Seal, write_headers};
+use crate::pool::{FilePlan, Fill, Found, Pool, Prepared, Seal, write_headers};
 use crate::reader::ReadCore;
 use crate::recovery::OtherCopy;
 use crate::report::{Damage, DamageKind, End, Report};
@@ -505,7 +505,7 @@ fn active_segment(
 
 /// Begins segment 1 of a new journal: its headers are durable before anything else happens.
 fn first_segment(next: u64, catalog: &Arc<Catalog>, pool: &Pool) -> Result<Active, Error> {
-    let prepared = pool.take(1, true)?;
+    let prepared = pool.take(1, true, Fill::Whole)?;
     let header = SegmentHeader {
         state: HeaderState::Begun,
         first_sequence: next,

@@ -108,6 +108,20 @@ pub(crate) struct Pool {
     /// Grows with each change, for whoever waits for one.
     word: AtomicU32,
     direct: AtomicBool,
+    /// How far the segment in use is filled: the next one is made a little faster than that.
+    consumed: AtomicU32,
+}
+
+/// How a new file is filled with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Beside commits: in pieces with pauses, as long as it stays ahead of them.
+    Paced,
+    /// Nobody commits yet: at once.
+    Whole,
+    /// A commit waits for the file: not at all. The allocation must do: its contents read as zeros too, and a burst of
+    /// large commits pays for the conversion of its extents in bulk.
+    Skip,
 }
 
 impl Pool {
@@ -123,6 +137,7 @@ impl Pool {
             urgent: AtomicBool::new(false),
             word: AtomicU32::new(0),
             direct: AtomicBool::new(true),
+            consumed: AtomicU32::new(0),
         }
     }
 
@@ -206,7 +221,7 @@ impl Pool {
             let spare = state.spares.pop();
             state.busy = true;
             drop(state);
-            let result = self.prepare(number, spare);
+            let result = self.prepare(number, spare, Fill::Paced);
             return self.done(|state| match result {
                 Ok(prepared) => state.ready = Some(prepared),
                 Err(error) => state.no_space = Some(error),
@@ -254,7 +269,7 @@ impl Pool {
         let made = (|| {
             let file = self.world.disk.open(&path, Access::Create)?;
             file.allocate(u64::from(self.plan.reserve_bytes))?;
-            self.fill(&*file, self.plan.reserve_bytes)?;
+            self.fill(&*file, self.plan.reserve_bytes, Fill::Paced)?;
             file.sync_data()
         })();
         if let Err(error) = made {
@@ -266,8 +281,8 @@ impl Pool {
 
     /// The file for this segment number: the prepared one, or one made now; when the disk is full and `reserved`, the
     /// one that was held back.
-    pub fn take(&self, number: u64, reserved: bool) -> Result<Prepared, Error> {
-        self.urgent.store(true, Ordering::SeqCst);
+    pub fn take(&self, number: u64, reserved: bool, fill: Fill) -> Result<Prepared, Error> {
+        self.urgent.store(fill == Fill::Skip, Ordering::SeqCst);
         let result = loop {
             let seen = self.word.load(Ordering::SeqCst);
             let mut state = lock(&self.state);
@@ -286,10 +301,10 @@ impl Pool {
             let spare = state.spares.pop();
             state.busy = true;
             drop(state);
-            let mut made = self.prepare(number, spare);
+            let mut made = self.prepare(number, spare, fill);
             let full = made.as_ref().is_err_and(Error::is_no_space);
             if let Some(reserve) = lock(&self.state).reserve.take_if(|_| full && reserved) {
-                made = self.make(number, &reserve, FileKind::Reserve);
+                made = self.make(number, &reserve, FileKind::Reserve, fill);
             }
             self.done(|state| {
                 if full {
@@ -303,12 +318,7 @@ impl Pool {
         result
     }
 
-    /// Whether the last try to prepare failed, and why.
-    pub fn preparing_failed(&self) -> Option<Error> {
-        lock(&self.state).no_space.clone()
-    }
-
-    fn prepare(&self, number: u64, spare: Option<PathBuf>) -> Result<Prepared, Error> {
+    fn prepare(&self, number: u64, spare: Option<PathBuf>, fill: Fill) -> Result<Prepared, Error> {
         let (from, kind) = match spare {
             Some(spare) => (spare, FileKind::Recycled),
             None => {
@@ -317,7 +327,7 @@ impl Pool {
                 (self.folder.join(files::spare_name(state.spare_number)), FileKind::New)
             }
         };
-        let made = self.make(number, &from, kind);
+        let made = self.make(number, &from, kind, fill);
         if made.is_err() && kind == FileKind::New {
             // Half a file is of no use; a recycled one stays a leftover for the next opening.
             let _ = self.world.disk.remove(&from);
@@ -325,7 +335,7 @@ impl Pool {
         made
     }
 
-    fn make(&self, number: u64, from: &PathBuf, kind: FileKind) -> Result<Prepared, Error> {
+    fn make(&self, number: u64, from: &PathBuf, kind: FileKind, fill: Fill) -> Result<Prepared, Error> {
         let disk = &self.world.disk;
         let path = &self.folder.join(files::segment_name(number));
         let access = if kind == FileKind::New { Access::Create } else { Access::Write };
@@ -351,7 +361,7 @@ impl Pool {
         };
         if kind == FileKind::New && !self.plan.growing {
             file.allocate(u64::from(self.plan.segment_bytes)).map_err(|error| Error::io("allocate", path, error))?;
-            self.fill(&*file, self.plan.segment_bytes).map_err(|error| Error::io("fill", path, error))?;
+            self.fill(&*file, self.plan.segment_bytes, fill).map_err(|error| Error::io("fill", path, error))?;
         }
         write_headers(&*file, &header).map_err(|error| Error::io("write", path, error))?;
         self.count_prepared(DATA_OFFSET.into());
@@ -370,30 +380,36 @@ impl Pool {
         if out_of_space(&error) { Error::io("sync", path, error) } else { Error::sync(path, error) }
     }
 
-    /// Writes zeros, so that later commits change neither size nor extents. In a hurry the allocation must do: its
-    /// contents read as zeros too, and a burst of large commits pays for the conversion in bulk.
-    fn fill(&self, file: &dyn DiskFile, bytes: u32) -> std::io::Result<()> {
+    /// How far the segment in use is filled.
+    pub fn consumed(&self, bytes: u32) {
+        self.consumed.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Writes zeros, so that later commits change neither size nor extents.
+    fn fill(&self, file: &dyn DiskFile, bytes: u32, fill: Fill) -> std::io::Result<()> {
         let zeros = AlignedZeros::new(PIECE_BYTES.min(bytes as usize));
         let total = u64::from(bytes);
         let mut offset = 0;
-        while offset < total && !self.urgent.load(Ordering::Relaxed) {
+        let wanted = |offset| offset < total && fill != Fill::Skip;
+        while wanted(offset) && !(fill == Fill::Paced && self.urgent.load(Ordering::Relaxed)) {
             let length = (total - offset).min(PIECE_BYTES as u64) as usize;
             let piece = &zeros.slice()[..length];
-            let direct = self.direct.load(Ordering::Relaxed).then(|| file.write_sync(piece, offset, SyncMethod::Direct));
-            match direct {
+            let direct = fill == Fill::Paced && self.direct.load(Ordering::Relaxed);
+            match direct.then(|| file.write_sync(piece, offset, SyncMethod::Direct)) {
                 Some(Ok(written)) if written == length => {}
                 Some(Err(error)) if out_of_space(&error) => return Err(error),
                 _ => {
-                    self.direct.store(false, Ordering::Relaxed);
                     write_all_at(file, piece, offset)?;
-                    if offset % (1 << 20) == 0 && offset > 0 {
+                    if fill == Fill::Paced {
+                        self.direct.store(false, Ordering::Relaxed);
                         file.sync_data()?;
                     }
                 }
             }
             self.count_prepared(length as u64);
             offset += length as u64;
-            if offset < total && length == PIECE_BYTES {
+            let ahead = offset > 2 * u64::from(self.consumed.load(Ordering::Relaxed));
+            if fill == Fill::Paced && offset < total && length == PIECE_BYTES && ahead {
                 let nobody = AtomicU32::new(0);
                 self.world.environment.wait(&nobody, 0, Some(PACE));
             }

@@ -95,3 +95,74 @@ impl Batch {
         self.own_log = false;
     }
 }
+
+/// What one append brings: a batch, or a lone record that needs no batch around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entries<'a> {
+    One { header: RecordHeader, payload: &'a [u8] },
+    Many(&'a Batch),
+}
+
+impl<'a> Entries<'a> {
+    /// A lone record; the payload is checksummed here, before any lock.
+    pub fn one(log: LogNumber, kind: u8, payload: &'a [u8]) -> Entries<'a> {
+        let payload_bytes = u32::try_from(payload.len()).expect("the caller compared with the bound");
+        let header = RecordHeader { payload_bytes, payload_crc: payload_checksum(payload), log, kind, more: false };
+        Entries::One { header, payload }
+    }
+
+    /// Records in it.
+    pub fn len(&self) -> usize {
+        match self {
+            Entries::One { .. } => 1,
+            Entries::Many(batch) => batch.len(),
+        }
+    }
+
+    /// Bytes of its records, headers included.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Entries::One { header, .. } => header.total_bytes(),
+            Entries::Many(batch) => batch.bytes(),
+        }
+    }
+
+    /// The largest payload.
+    pub fn largest(&self) -> usize {
+        match self {
+            Entries::One { payload, .. } => payload.len(),
+            Entries::Many(batch) => batch.largest,
+        }
+    }
+
+    /// An upper bound of the different logs in it.
+    pub fn logs(&self) -> usize {
+        match self {
+            Entries::One { .. } => 1,
+            Entries::Many(batch) => batch.logs,
+        }
+    }
+
+    /// Whether it names the journal's own log.
+    pub fn own_log(&self) -> bool {
+        match self {
+            Entries::One { header, .. } => header.log == 0,
+            Entries::Many(batch) => batch.own_log,
+        }
+    }
+
+    /// Puts the records behind `base` bytes of a commit's body, and their places.
+    pub fn write(&self, base: u32, body: &mut Vec<u8>, places: &mut Vec<u32>) {
+        match self {
+            Entries::One { header, payload } => {
+                places.push(base);
+                header.encode_open(body);
+                body.extend_from_slice(payload);
+            }
+            Entries::Many(batch) => {
+                places.extend(batch.places.iter().map(|place| base + place));
+                body.extend_from_slice(&batch.body);
+            }
+        }
+    }
+}

@@ -28,7 +28,7 @@ use crate::options::{Append, Class, SyncPolicy, WhenFull};
 use crate::planted::{self, Bug};
 use crate::pool::Pool;
 use crate::reader::ReadCore;
-use crate::record::Batch;
+use crate::record::Entries;
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 use crate::ticket::Ticket;
@@ -94,7 +94,6 @@ struct Queue {
     failed: Option<Error>,
     closed: bool,
     no_space: bool,
-    buffers: Vec<Vec<u8>>,
     last_flush: Duration,
     unwitnessed: bool,
     /// The flusher sleeps until then; `None`: until woken.
@@ -153,6 +152,7 @@ pub(crate) struct Writer {
     /// Changes when the queue got room.
     room: AtomicU32,
     room_sleepers: AtomicU32,
+    buffers: Arc<Buffers>,
 }
 
 /// What a writer is made of.
@@ -183,7 +183,6 @@ impl Writer {
             failed: None,
             closed: false,
             no_space: false,
-            buffers: Vec::new(),
             last_flush: now,
             unwitnessed: !log.active.witnessed,
             flusher_until: None,
@@ -208,25 +207,25 @@ impl Writer {
             flusher: AtomicU32::new(0),
             room: AtomicU32::new(0),
             room_sleepers: AtomicU32::new(0),
+            buffers: Arc::default(),
         }
     }
 
     /// Puts a batch into the open commit.
-    pub fn append(self: &Arc<Self>, batch: &Batch, how: Append) -> Result<Ticket, Error> {
-        self.check(batch)?;
+    pub fn append(self: &Arc<Self>, batch: Entries<'_>, how: Append) -> Result<Ticket, Error> {
+        self.check(&batch)?;
         let mut queue = self.wait_for_room(batch.bytes(), how)?;
         let never = queue.policy == SyncPolicy::Never && matches!(how.class, Class::Policy | Class::OnFlush);
         let records = batch.len() as u64;
-        self.make_open(&mut queue, batch, how.reserved);
+        self.make_open(&mut queue, &batch, how.reserved);
         let first = queue.next_sequence;
         queue.next_sequence += records;
         queue.bytes += batch.bytes();
         let prompt_before = {
             let open = queue.open.as_mut().expect("made above");
             let base = open.body_bytes() as u32;
-            open.places.extend(batch.places.iter().map(|place| base + place));
-            open.buffer.extend_from_slice(&batch.body);
-            open.logs += batch.logs;
+            batch.write(base, &mut open.buffer, &mut open.places);
+            open.logs += batch.logs();
             open.prompt && base > 0
         };
         self.classify(&mut queue, records, how.class);
@@ -243,19 +242,19 @@ impl Writer {
         Ok(Ticket { commit, first, last: first + records - 1, never })
     }
 
-    fn check(&self, batch: &Batch) -> Result<(), Error> {
-        if batch.is_empty() {
+    fn check(&self, batch: &Entries<'_>) -> Result<(), Error> {
+        if batch.len() == 0 {
             return Err(Error::InvalidAppend { reason: "the batch is empty" });
         }
-        if batch.own_log {
+        if batch.own_log() {
             return Err(Error::InvalidAppend { reason: "log 0 is the journal's own" });
         }
-        if self.limits.admits(batch.bytes(), batch.len(), batch.logs) {
+        if self.limits.admits(batch.bytes(), batch.len(), batch.logs()) {
             return Ok(());
         }
         let record_max = self.limits.record_max() as u64;
-        if batch.largest as u64 > record_max {
-            return Err(Error::TooLarge { what: "record", bytes: batch.largest as u64, max: record_max });
+        if batch.largest() as u64 > record_max {
+            return Err(Error::TooLarge { what: "record", bytes: batch.largest() as u64, max: record_max });
         }
         let max = u64::from(self.limits.segment_bytes / 2).min(record_max);
         Err(Error::TooLarge { what: "batch", bytes: batch.bytes() as u64, max })
@@ -309,21 +308,20 @@ impl Writer {
     }
 
     /// Sees that the open commit can take the batch.
-    fn make_open(self: &Arc<Self>, queue: &mut Queue, batch: &Batch, reserved: bool) {
+    fn make_open(self: &Arc<Self>, queue: &mut Queue, batch: &Entries<'_>, reserved: bool) {
         let full = queue.open.as_ref().is_some_and(|open| {
             let bytes = open.body_bytes() + batch.bytes();
             let records = open.places.len() + batch.len();
             bytes > self.commit_bytes_max
                 || open.reserved != reserved
-                || !self.limits.admits(bytes, records, open.logs + batch.logs)
+                || !self.limits.admits(bytes, records, open.logs + batch.logs())
         });
         if full && let Some(open) = queue.open.take() {
             queue.ready.push_back(open);
             queue.asked = false;
         }
         if queue.open.is_none() {
-            let mut buffer = queue.buffers.pop().unwrap_or_default();
-            buffer.resize(FRONT, 0);
+            let buffer = self.buffers.take();
             let commit = Commit { completion: Completion::new(), writer: self.clone(), first: queue.next_sequence };
             queue.open = Some(Gathering {
                 commit: Arc::new(commit),
@@ -521,12 +519,9 @@ impl Writer {
         let places = places.into_boxed_slice();
         if buffer.len() - FRONT <= COPY_MAX {
             self.catalog.remember(first, Bytes::copy_from_slice(&buffer[FRONT..]), places);
-            let mut queue = lock(&self.queue);
-            if queue.buffers.len() < BUFFERS_MAX {
-                queue.buffers.push(recycled(buffer));
-            }
+            self.buffers.give(buffer);
         } else {
-            let body = Bytes::from(buffer).slice(FRONT..);
+            let body = Bytes::from_owner(PooledBuffer { buffer, pool: self.buffers.clone() });
             self.catalog.remember(first, body, places);
         }
     }
@@ -604,18 +599,30 @@ impl Writer {
 
     /// Everything appended so far is written when this returns.
     pub fn flush(&self) -> Result<Sequence, Error> {
-        let mut lead = lock(&self.lead);
-        self.flush_all(&mut lead)?;
-        Ok(lead.log.next_sequence - 1)
+        self.as_leader(|lead, told| {
+            self.flush_all(lead, told)?;
+            Ok(lead.log.next_sequence - 1)
+        })
     }
 
-    fn flush_all(&self, lead: &mut Lead) -> Result<(), Error> {
+    /// Runs `work` as the leader, and tells what it finished when the lead is free again: no callback runs under a lock.
+    fn as_leader<T>(&self, work: impl FnOnce(&mut Lead, &mut Vec<Done>) -> Result<T, Error>) -> Result<T, Error> {
+        let mut told = Vec::new();
+        let result = {
+            let mut lead = lock(&self.lead);
+            work(&mut lead, &mut told)
+        };
+        told.into_iter().for_each(|done| self.tell(done));
+        result
+    }
+
+    /// Writes what is queued. A refusal (no space) empties the queue, and is returned after that.
+    fn flush_all(&self, lead: &mut Lead, told: &mut Vec<Done>) -> Result<(), Error> {
         let target = lock(&self.queue).next_sequence;
         while lead.log.next_sequence < target {
             let done = self.flush_held(lead, false);
-            let error = done.error.clone();
-            let worked = done.worked;
-            self.tell(done);
+            let (error, worked) = (done.error.clone(), done.worked);
+            told.push(done);
             if let Some(error) = error {
                 return Err(error);
             }
@@ -632,23 +639,25 @@ impl Writer {
 
     /// Everything appended so far is durable when this returns.
     pub fn sync(&self) -> Result<Sequence, Error> {
-        let mut lead = lock(&self.lead);
-        self.flush_all(&mut lead)?;
-        self.with_lead(&mut lead, Log::sync)?;
-        Ok(lead.log.durable)
+        self.as_leader(|lead, told| {
+            self.flush_all(lead, told)?;
+            self.step(lead, told, Log::sync)?;
+            Ok(lead.log.durable)
+        })
     }
 
     /// Runs a step of the log's that leaves everything written so far durable.
-    fn with_lead(
+    fn step(
         &self,
         lead: &mut Lead,
+        told: &mut Vec<Done>,
         step: impl FnOnce(&mut Log) -> Result<(), Failure>,
     ) -> Result<(), Error> {
-        let result = step(&mut lead.log);
-        let done = match result {
+        match step(&mut lead.log) {
             Ok(()) => {
                 let mut done = Done::default();
                 done.durable.append(&mut lead.unsynced);
+                told.push(done);
                 let mut queue = lock(&self.queue);
                 queue.written_deadline = None;
                 queue.unsynced_records = 0;
@@ -656,34 +665,37 @@ impl Writer {
                 queue.last_flush = self.world.environment.now();
                 drop(queue);
                 self.durable.advance(lead.log.durable, &self.world);
-                done
+                Ok(())
             }
-            Err(Failure::Refused(error)) => return Err(error),
-            Err(Failure::Fatal(error)) => self.poison(lead, None, error),
-        };
-        let error = done.error.clone();
-        self.tell(done);
-        error.map_or(Ok(()), Err)
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Fatal(error)) => {
+                told.push(self.poison(lead, None, error));
+                self.failure()
+            }
+        }
     }
 
-    /// Makes a release durable, then lets the files go.
+    /// Makes a release durable, then lets the files go. On a full disk what is queued may be refused; that has its own
+    /// tickets to tell, and is no reason not to make room.
     pub fn release(&self, below: Sequence) -> Result<(), Error> {
-        let mut lead = lock(&self.lead);
-        self.flush_all(&mut lead)?;
-        let below = below.min(lead.log.next_sequence);
-        if below <= lead.log.released_below {
-            return Ok(());
-        }
-        self.with_lead(&mut lead, |log| log.release(below))?;
-        // The predecessor may still wait for its footer; sealed or not, a released segment needs none.
-        self.pool.retire(self.catalog.retire(below));
-        lead.log.keep();
-        Ok(())
+        self.as_leader(|lead, told| {
+            match self.flush_all(lead, told) {
+                Err(error) if !error.is_no_space() => return Err(error),
+                _ => {}
+            }
+            let below = below.min(lead.log.next_sequence);
+            if below > lead.log.released_below {
+                self.step(lead, told, |log| log.release(below))?;
+                // The predecessor may still wait for its footer; sealed or not, a released segment needs none.
+                self.pool.retire(self.catalog.retire(below));
+                lead.log.keep();
+            }
+            Ok(())
+        })
     }
 
     /// Ends writing: everything durable, a closing mark behind it.
     pub fn close(&self) -> Result<(), Error> {
-        let mut lead = lock(&self.lead);
         {
             let mut queue = lock(&self.queue);
             if queue.closed {
@@ -691,15 +703,18 @@ impl Writer {
             }
             queue.closed = true;
         }
-        let result =
-            self.flush_all(&mut lead).and_then(|()| self.with_lead(&mut lead, |log| log.mark(CommitKind::ClosingMark)));
-        let mut left = Done { error: Some(Error::Closed), ..Done::default() };
-        left.failed.append(&mut lead.unsynced);
-        let mut queue = lock(&self.queue);
-        self.fail_queued(&mut queue, &mut left);
-        drop(queue);
-        drop(lead);
-        self.tell(left);
+        let result = self.as_leader(|lead, told| {
+            let flushed = match self.flush_all(lead, told) {
+                Err(error) if !error.is_no_space() => Err(error),
+                _ => Ok(()),
+            };
+            let result = flushed.and_then(|()| self.step(lead, told, |log| log.mark(CommitKind::ClosingMark)));
+            let mut left = Done { error: Some(Error::Closed), ..Done::default() };
+            left.failed.append(&mut lead.unsynced);
+            self.fail_queued(&mut lock(&self.queue), &mut left);
+            told.push(left);
+            result
+        });
         self.room.fetch_add(1, Ordering::SeqCst);
         self.world.environment.wake(&self.room, u32::MAX);
         self.durable.close(&self.world);
@@ -752,8 +767,11 @@ impl Writer {
             let _ = self.sync();
         }
         if mark {
-            let mut lead = lock(&self.lead);
-            let _ = self.with_lead(&mut lead, |log| log.mark(CommitKind::IdleMark));
+            let marked = self.as_leader(|lead, told| self.step(lead, told, |log| log.mark(CommitKind::IdleMark)));
+            if marked.is_err() {
+                // Not again before something else was written.
+                lock(&self.queue).unwitnessed = false;
+            }
         }
         if self.inline {
             while self.pool.work() {}
@@ -838,9 +856,44 @@ impl Writer {
     }
 }
 
-fn recycled(mut buffer: Vec<u8>) -> Vec<u8> {
-    buffer.truncate(FRONT);
-    buffer
+/// Buffers of commits, used again: a fresh megabyte costs more in page faults than filling it.
+#[derive(Debug, Default)]
+struct Buffers {
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// An empty buffer: [`FRONT`] bytes and nothing behind them.
+    fn take(&self) -> Vec<u8> {
+        let mut buffer = lock(&self.free).pop().unwrap_or_default();
+        buffer.resize(FRONT, 0);
+        buffer
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        let mut free = lock(&self.free);
+        if free.len() < BUFFERS_MAX {
+            free.push(buffer);
+        }
+    }
+}
+
+/// A body in use by readers; its buffer comes back when the last of them lets go.
+struct PooledBuffer {
+    buffer: Vec<u8>,
+    pool: Arc<Buffers>,
+}
+
+impl AsRef<[u8]> for PooledBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[FRONT..]
+    }
+}
+
+impl Drop for PooledBuffer {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.buffer));
+    }
 }
 
 impl Commit {
