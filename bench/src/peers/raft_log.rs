@@ -17,6 +17,9 @@ use super::turn;
 use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Role, Setup, System, Traffic};
 use crate::pool::Pool;
 
+/// The best of 0, 50, 200 and 1,000 us for 64 callers where it was tried: 5.3K, 83K, 65K and 35K appends a second.
+const COMPANY_WAIT: Duration = Duration::from_micros(50);
+
 /// Entries read at a time by a scan, so that the lock is not held throughout.
 const SCAN_ENTRIES: u64 = 1024;
 
@@ -40,17 +43,13 @@ impl System for RaftLogSystem {
         let mut config = Config::new(folder.to_string_lossy());
         config.wal.flush_batch_wait = Some(match setup.traffic {
             Traffic::OneCaller => Duration::ZERO,
-            Traffic::ManyCallers | Traffic::InFlight => company_wait(),
+            Traffic::ManyCallers | Traffic::InFlight => COMPANY_WAIT,
         });
         config.wal.chunk_max_size = setup.segment_bytes.map(|bytes| bytes as usize);
         let inner = Inner::<Types>::open(Arc::new(config))?;
         let next = inner.log_state().last().map_or(0, |(_, index)| index + 1);
         Ok(Box::new(RaftLog { state: Mutex::new(State { inner, next }) }))
     }
-}
-
-fn company_wait() -> Duration {
-    std::env::var("WAITUS").map_or(Duration::from_millis(1), |v| Duration::from_micros(v.parse().unwrap()))
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

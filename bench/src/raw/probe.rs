@@ -15,6 +15,9 @@ use rustix::io::ReadWriteFlags;
 use super::pages::{PAGE_BYTES, Pages};
 use crate::engine::Outcome;
 
+/// The size of a file that the probe overwrites.
+const PROBE_BYTES: u64 = 1 << 20;
+
 /// A safe way to make pages durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMethod {
@@ -89,31 +92,57 @@ pub fn preallocate(path: &Path, bytes: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// The median time of one durable page by each method that works here, the fastest first.
+/// The median time of one durable page by each method that works here, the fastest first. The methods take turns, so
+/// that a busy moment of the disk hits all of them.
 pub fn probe(folder: &Path, rounds: usize) -> Outcome<Vec<(SyncMethod, Duration)>> {
-    let path = folder.join("probe");
-    preallocate(&path, 1 << 20)?;
     let mut page = Pages::with_capacity(PAGE_BYTES);
     page.extend(PAGE_BYTES).fill(0xa5);
-    let mut found = Vec::new();
+    // A file each: direct and cached writes to one file would throw out each other's pages.
+    let mut candidates = Vec::new();
     for method in SyncMethod::ALL {
-        if let Ok(times) = time_method(method, &path, &mut page, rounds) {
-            found.push((method, times));
+        let path = folder.join(format!("probe-{method:?}"));
+        preallocate(&path, PROBE_BYTES)?;
+        if let Ok(file) = method.open(&path)
+            && method.write(&file, page.whole_pages(), 0).is_ok()
+        {
+            candidates.push((method, file, Vec::with_capacity(rounds)));
         }
     }
-    std::fs::remove_file(&path)?;
+    for round in 0..rounds.max(1) as u64 {
+        for (method, file, times) in &mut candidates {
+            let start = Instant::now();
+            method.write(file, page.whole_pages(), round * PAGE_BYTES as u64 % PROBE_BYTES)?;
+            times.push(start.elapsed());
+        }
+    }
+    let medians = candidates.into_iter().map(|(method, _, mut times)| {
+        times.sort_unstable();
+        (method, times[times.len() / 2])
+    });
+    let mut found: Vec<_> = medians.collect();
     found.sort_by_key(|(_, time)| *time);
     if found.is_empty() { Err("no sync method works in this folder".into()) } else { Ok(found) }
 }
 
-fn time_method(method: SyncMethod, path: &Path, page: &mut Pages, rounds: usize) -> Outcome<Duration> {
-    let file = method.open(path)?;
-    let mut times = Vec::with_capacity(rounds);
-    for round in 0..rounds.max(1) {
-        let start = Instant::now();
-        method.write(&file, page.whole_pages(), (round % 256 * PAGE_BYTES) as u64)?;
-        times.push(start.elapsed());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Scratch;
+
+    #[test]
+    fn the_probe_finds_a_method_and_every_method_found_writes_the_same_bytes() {
+        let scratch = Scratch::create(&std::env::temp_dir()).unwrap();
+        let found = probe(scratch.path(), 3).unwrap();
+        assert!(found.iter().any(|(method, _)| *method == SyncMethod::DataSync), "fdatasync works everywhere");
+        for (method, _) in found {
+            let path = scratch.path().join("file");
+            preallocate(&path, 3 * PAGE_BYTES as u64).unwrap();
+            let mut pages = Pages::with_capacity(PAGE_BYTES);
+            pages.extend(5).copy_from_slice(b"bytes");
+            method.write(&method.open(&path).unwrap(), pages.whole_pages(), PAGE_BYTES as u64).unwrap();
+            let stored = std::fs::read(&path).unwrap();
+            assert_eq!(stored.len(), 3 * PAGE_BYTES, "{method:?} must not change the size");
+            assert_eq!(&stored[PAGE_BYTES..PAGE_BYTES + 6], b"bytes\0", "{method:?}");
+        }
     }
-    times.sort_unstable();
-    Ok(times[times.len() / 2])
 }

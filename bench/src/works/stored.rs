@@ -141,7 +141,7 @@ const TAIL_RECORDS: u64 = 2_000;
 
 fn tail(context: &Context, system: &dyn System) -> Outcome<Values> {
     let scratch = context.scratch()?;
-    let records = context.scale.records.min(20_000).max(TAIL_RECORDS);
+    let records = context.scale.records.clamp(TAIL_RECORDS, 20_000);
     let engine = system.open(scratch.path(), &stored_setup(context.scale.record_bytes, records))?;
     let pool = Pool::new(context.scale.record_bytes);
     fill(&*engine, &pool, records)?;

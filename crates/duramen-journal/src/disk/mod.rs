@@ -145,6 +145,13 @@ pub struct World {
     pub environment: Arc<dyn Environment>,
 }
 
+impl World {
+    /// The real disk with the real environment.
+    pub fn real() -> World {
+        real::world()
+    }
+}
+
 /// Writes all of `bytes`, finishing short writes and interruptions. A write of zero bytes is an error (`WriteZero`).
 pub fn write_all_at(file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {

@@ -65,8 +65,8 @@ pub fn tell_end(report: &Report, end: End) -> Exit {
                 eprintln!("duramen: {cut}");
             }
             eprintln!(
-                "duramen: the journal ends without a mark, after record {last}: its writer was killed or lost power; \
-                 what it had not been told is durable may be missing, the next `append` goes on from here"
+                "duramen: the journal ends without a mark, after record {last}: its writer was killed or lost power, and \
+                 lines that nobody was told are durable may be missing; the next `append` goes on from here"
             );
             Exit::Unmarked
         }

@@ -187,10 +187,14 @@ fn a_torn_tail_can_be_refused() {
     writer.signal(Signal::KILL);
     writer.finish();
     // The last commit, and it alone, is half overwritten: a torn write.
-    let segment = segments(&path).pop().expect("a segment");
-    let bytes = fs::read(&segment).expect("the segment can be read");
-    let last = bytes.windows(3).rposition(|window| window == b"two").expect("the last line is stored as it is");
-    flip(&segment, last as u64);
+    let (segment, last) = segments(&path)
+        .into_iter()
+        .find_map(|segment| {
+            let bytes = fs::read(&segment).expect("the segment can be read");
+            bytes.windows(3).rposition(|window| window == b"two").map(|place| (segment, place as u64))
+        })
+        .expect("the last line is stored as it is");
+    flip(&segment, last);
 
     let output = cat(&path);
     assert_code(&output, 3);

@@ -145,6 +145,7 @@ fn perform(arguments: &cli::Demo, stop: &Stop, world: &World, folder: &Path) -> 
     print_row("to the end", last);
     rows.push(last);
     let lost: u64 = rows.iter().map(|row| row.lost()).sum();
+    println!("              (recovered beyond acknowledged: stored, but killed before the word of it)");
     println!("\nlost          {}", if lost == 0 { "nothing".to_string() } else { show_counted(lost, "line") });
     stage.verify(recovered)?;
     if lost > 0 {
