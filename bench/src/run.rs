@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
 use crate::engine::{Outcome, System};
-use crate::host::Scratch;
+use crate::host::{self, Scratch};
 use crate::raw::RawSystem;
 use crate::raw::probe::{SyncMethod, probe};
 use crate::results::{Circumstances, Participant, Results, Row};
@@ -106,9 +106,11 @@ fn circumstances(arguments: &Arguments, context: &Context, probed: &[(SyncMethod
         false => format!("{}, interleaved, median", arguments.runs),
     };
     let fact = |name: &str, value: String| (name.to_owned(), value);
+    let load = host::load_average().map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"));
     let facts = vec![
         fact("file system", host.file_system.clone()),
         fact("machine", format!("{} processors, Linux {}", host.processors, host.kernel)),
+        fact("load average before the run", load),
         fact("runs", runs),
         fact(
             "records",

@@ -101,7 +101,7 @@ impl Scale {
             records: 1_000_000,
             many_records: 10_000_000,
             record_bytes: 256,
-            commits: 2_000,
+            commits: 1_200,
             trickle_pause: Duration::from_millis(100),
         }
     }

@@ -54,16 +54,6 @@ impl ActiveIndex {
         pieces.len().saturating_sub(1) * PIECE + pieces.last().map_or(0, Vec::len)
     }
 
-    /// Drops entries behind the first `count`.
-    pub fn truncate(&self, count: usize) {
-        let mut pieces = self.pieces.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        pieces.truncate(count.div_ceil(PIECE));
-        if let Some(last) = pieces.last_mut() {
-            let rest = count % PIECE;
-            last.truncate(if rest == 0 && count > 0 { PIECE } else { rest });
-        }
-    }
-
     /// All entries, for the footer.
     pub fn copy(&self) -> Vec<u32> {
         self.pieces.read().unwrap_or_else(|poisoned| poisoned.into_inner()).concat()

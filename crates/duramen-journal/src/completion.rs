@@ -69,6 +69,11 @@ impl Completion {
         lock(&self.interests).error.clone().unwrap_or(Error::Closed)
     }
 
+    /// Whether a thread sleeps for it.
+    pub fn has_sleepers(&self) -> bool {
+        self.sleepers.load(Ordering::Relaxed) > 0
+    }
+
     /// Sleeps until the level, or failure, is reached.
     pub fn wait(&self, level: u32, environment: &dyn Environment) -> Result<(), Error> {
         loop {
@@ -138,7 +143,7 @@ impl Completion {
         }
         for interest in list {
             match interest {
-                Interest::Wake(waker) => waker.wake(),
+                Interest::Wake(waker) => run(Box::new(move |_| waker.wake()), Ok(())),
                 Interest::Call(call) => run(call, result.clone()),
             }
         }
@@ -151,7 +156,7 @@ impl Completion {
     }
 }
 
-/// A callback that panics must not take the flusher with it (row 29).
+/// A callback or a waker that panics must not take the flusher with it (row 29).
 fn run(call: Call, result: Result<(), Error>) {
     let _ = catch_unwind(AssertUnwindSafe(move || call(result)));
 }

@@ -55,6 +55,11 @@ pub enum Error {
         /// The place.
         path: PathBuf,
     },
+    /// There is something at a place that must be new.
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
     /// The place holds something else.
     NotAJournal {
         /// The place.
@@ -178,6 +183,7 @@ impl fmt::Display for Error {
                 write!(f, "the journal is open for writing elsewhere (lock {}); close it there", path.display())
             }
             Error::Missing { path } => write!(f, "no journal at {}; check the path", path.display()),
+            Error::Exists { path } => write!(f, "{} exists already; name a new folder", path.display()),
             Error::NotAJournal { path, reason } => {
                 write!(f, "{} is not a journal that can be opened: {reason}", path.display())
             }

@@ -39,6 +39,17 @@ pub(crate) fn spare_name(number: u64) -> String {
     format!("spare-{number:016x}.tmp")
 }
 
+/// The name of a spare file that is all zeros.
+pub(crate) fn blank_name(number: u64) -> String {
+    format!("blank-{number:016x}.tmp")
+}
+
+/// The number in a blank's name. `None`: not such a name.
+pub(crate) fn blank_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("blank-")?.strip_suffix(".tmp")?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
 /// The folder of the segments below a data folder.
 pub(crate) fn journal_folder(path: &Path) -> PathBuf {
     path.join(JOURNAL)

@@ -18,7 +18,13 @@ use crate::observer::{Observer, ObserverFactory};
 use crate::planted::{self, Bug};
 use crate::pool::Found;
 use crate::recovery::{Arrangement, SegmentFacts, Verdict, arrange, judge};
-use crate::scan::{LogTable, ScanFacts, Start, Visitor, Window, scan};
+use crate::scan::{LogTable, ScanFacts, Start, Visitor, Window, orphans, scan};
+
+/// Bytes read at once of a segment without a good header.
+const ORPHANS_BUFFER: usize = 256 << 10;
+
+/// So many of the newest segments are settled, footer or not: the keeper may have failed on a footer or two.
+const SETTLED: usize = 3;
 
 /// What a folder holds.
 pub(crate) struct Gathered {
@@ -71,23 +77,47 @@ pub(crate) fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Resul
 
 /// Reads everything there is to know about a folder. `None`: it holds no journal yet.
 pub(crate) fn gather(disk: &dyn Disk, path: &Path, how: How<'_>) -> Result<Option<Gathered>, Error> {
+    gather_in(disk, path, &files::journal_folder(path), how)
+}
+
+/// As [`gather`], with the segments in another folder: a journal that is being rebuilt.
+pub(crate) fn gather_in(
+    disk: &dyn Disk,
+    path: &Path,
+    folder: &Path,
+    how: How<'_>,
+) -> Result<Option<Gathered>, Error> {
     let identity = read_identity(disk, path)?;
-    let folder = files::journal_folder(path);
-    let entries = match disk.list(&folder) {
+    let entries = match disk.list(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound && identity.is_none() => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Error::io("list", &folder, error)),
+        Err(error) => return Err(Error::io("list", folder, error)),
     };
     let mut facts = Vec::new();
     let mut found = Found::default();
     let mut notes = Vec::new();
+    let segments = entries.iter().filter(|entry| files::segment_number(&entry.name).is_some()).count();
+    let mut place = 0;
     for entry in &entries {
         if let Some(number) = files::segment_number(&entry.name) {
-            facts.push(read_frame(disk, &folder, number, &entry.name, entry.bytes)?);
+            place += 1;
+            let newest = segments - place < SETTLED;
+            if how.writing && newest {
+                settle(disk, &folder.join(&entry.name))?;
+            }
+            let mut fact = read_frame(disk, folder, number, &entry.name, entry.bytes)?;
+            if how.writing && !newest && fact.footer.is_err() {
+                settle(disk, &folder.join(&entry.name))?;
+                fact = read_frame(disk, folder, number, &entry.name, entry.bytes)?;
+            }
+            facts.push(fact);
         } else if let Some(number) = files::spare_number(&entry.name) {
             found.spare_number = found.spare_number.max(number);
             found.spares.push(folder.join(&entry.name));
+        } else if let Some(number) = files::blank_number(&entry.name) {
+            found.spare_number = found.spare_number.max(number);
+            found.blanks.push(folder.join(&entry.name));
         } else if entry.name == files::RESERVE {
             found.reserve = Some(folder.join(&entry.name));
         } else {
@@ -131,6 +161,19 @@ pub(crate) fn gather(disk: &dyn Disk, path: &Path, how: How<'_>) -> Result<Optio
     }))
 }
 
+/// Sees that what is read next of a file is what the device holds. A failed sync marks pages clean that it never wrote:
+/// until they are evicted the cache shows headers, commits and footers that a power cut takes away.
+fn settle(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+    let file = disk.open(path, Access::Read).map_err(|error| Error::io("open", path, error))?;
+    if !planted::is(Bug::RecoveredTailNotSynced) {
+        file.sync_data().map_err(|error| Error::sync(path, error))?;
+    }
+    if !planted::is(Bug::CacheTrustedAfterReopen) {
+        file.drop_cache().map_err(|error| Error::io("drop the cache of", path, error))?;
+    }
+    Ok(())
+}
+
 /// The header pages and the footer page of one file.
 pub(crate) fn read_frame(
     disk: &dyn Disk,
@@ -153,7 +196,13 @@ pub(crate) fn read_frame(
         Some(header) => read_footer(&*file, &header),
         None => Err(HeaderFault::Blank),
     };
-    Ok(SegmentFacts { number, file: name.to_string(), file_bytes, copies, footer, scan: None })
+    let orphans = if header.is_none() && file_bytes > u64::from(DATA_OFFSET) {
+        let limit = file_bytes.min(u64::from(u32::MAX)) as u32;
+        orphans(&mut Window::new(&*file, u64::from(limit), ORPHANS_BUFFER), limit)
+    } else {
+        None
+    };
+    Ok(SegmentFacts { number, file: name.to_string(), file_bytes, copies, footer, scan: None, orphans })
 }
 
 /// The page at the end of a segment.
@@ -177,12 +226,6 @@ fn walk_segment(
 ) -> Result<(ScanFacts, Walked), Error> {
     let access = if how.writing { Access::Write } else { Access::Read };
     let file: Arc<dyn DiskFile> = Arc::from(disk.open(path, access).map_err(|error| Error::io("open", path, error))?);
-    if how.writing && !planted::is(Bug::RecoveredTailNotSynced) {
-        file.sync_data().map_err(|error| Error::sync(path, error))?;
-    }
-    if how.writing && !planted::is(Bug::CacheTrustedAfterReopen) {
-        file.drop_cache().map_err(|error| Error::io("drop the cache of", path, error))?;
-    }
     if how.writing && planted::is(Bug::TornTailResigned) {
         resign(&*file, header);
     }

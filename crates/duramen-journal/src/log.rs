@@ -33,6 +33,9 @@ pub(crate) const FRONT: usize = PAGE_BYTES + COMMIT_HEADER_BYTES;
 /// Above this a commit is written and then synced, also where one call could do both: the device gets its work earlier.
 const WRITE_SYNC_MAX: usize = 1 << 20;
 
+/// Unsynced bytes after which the device is told to begin with them.
+const WRITEBACK_BYTES: u64 = 1 << 20;
+
 /// Why a commit was not written.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
@@ -98,6 +101,8 @@ pub(crate) struct Log {
     pub no_space: bool,
     /// The environment runs no threads: background work is done here.
     pub inline: bool,
+    /// Bytes written since the device was last told to begin with them.
+    pub unstarted: u64,
 }
 
 /// The bounds of a segment.
@@ -363,7 +368,18 @@ impl Log {
             }
         }
         match write_all_at(&*self.active.file, pages, u64::from(offset)) {
-            Ok(()) => self.active.dirty = true,
+            Ok(()) => {
+                self.active.dirty = true;
+                if !sync {
+                    // The sync to come, at the latest at the segment's end, finds most of it on its way.
+                    self.unstarted += pages.len() as u64;
+                    if self.unstarted >= WRITEBACK_BYTES {
+                        let end = u64::from(offset) + pages.len() as u64;
+                        self.active.file.start_writeback(end.saturating_sub(self.unstarted), self.unstarted);
+                        self.unstarted = 0;
+                    }
+                }
+            }
             // Only a part lies in the cache, and the next commit writes over it: nothing can be half-visible.
             Err(error) if out_of_space(&error) => return Err(Failure::Refused(Error::io("write", path, error))),
             Err(error) => return Err(Failure::Fatal(Error::io("write", path, error))),
@@ -472,6 +488,29 @@ impl Log {
         // In the held-back file only what is reserved goes on, until a further file can be made.
         self.no_space = prepared.header.segment_bytes < self.limits.segment_bytes;
         self.begin(prepared, 0)
+    }
+
+    /// Overwrites what a crash left behind the end with zeros, durably. The opening record's salt already keeps all of it
+    /// from ever validating; this keeps later openings from meeting, and reporting, the same torn bytes again.
+    pub fn clear_behind(&mut self, until: u32) -> Result<(), Failure> {
+        let from = self.active.end.next_multiple_of(PAGE_BYTES as u32);
+        let until = until.next_multiple_of(PAGE_BYTES as u32).min(self.active.segment.header.segment_bytes);
+        let path = &self.active.segment.path;
+        let zeros = vec![0u8; (until.saturating_sub(from) as usize).min(1 << 20)];
+        let mut offset = from;
+        while offset < until {
+            let length = zeros.len().min((until - offset) as usize);
+            let written = write_all_at(&*self.active.file, &zeros[..length], u64::from(offset));
+            written.map_err(|error| Failure::Fatal(Error::io("write", path, error)))?;
+            Counters::add(&self.counters.device_bytes, length as u64);
+            offset += length as u32;
+            self.active.dirty = true;
+        }
+        if self.active.dirty {
+            self.sync_file()?;
+        }
+        self.active.clean_tail = true;
+        Ok(())
     }
 
     /// Begins the next segment although this one has room.

@@ -53,7 +53,14 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<Opene
     crate::salvage::finish_setting_aside(disk, path)?;
     let how = How { writing: true, buffer_bytes: options.read_buffer_bytes, observer: options.observer.as_ref() };
     let gathered = match gather(disk, path, how)? {
-        Some(gathered) => gathered,
+        Some(gathered) => {
+            // A process that was killed may have left the identity's name in the cache only, and what is served from
+            // here on must not go with it.
+            if !planted::is(Bug::CachedNamesTrusted) {
+                disk.sync_dir(path).map_err(|error| Error::io("sync", path, error))?;
+            }
+            gathered
+        }
         None => {
             create(&world, path, options)?;
             gather(disk, path, how)?.ok_or_else(|| Error::Missing { path: path.to_path_buf() })?
@@ -115,7 +122,7 @@ fn prepare_folder(disk: &dyn Disk, path: &Path, options: &Options) -> Result<(),
 }
 
 /// Creates a folder and those above it that are missing, each name durable.
-fn create_folders(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+pub(crate) fn create_folders(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent_or_here = parent.unwrap_or(Path::new("."));
     match disk.create_dir(path) {
@@ -138,10 +145,28 @@ fn create(world: &World, path: &Path, options: &Options) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create", &folder, error)),
         _ => {}
     }
+    sync_ancestors(disk, path)?;
+    // Two names of one folder may become durable in either order, and an identity says that there are segments.
+    disk.sync_dir(path).map_err(|error| Error::io("sync", path, error))?;
     let mut journal_id = [0u8; 16];
     world.environment.entropy(&mut journal_id).map_err(|error| Error::io("draw entropy for", path, error))?;
     let method = measured_method(world, path, options);
     write_identity(disk, path, &Identity { journal_id, kind: options.kind, method })
+}
+
+/// Makes the folder's own name durable: whoever made it may have died before that. Folders above its parent are synced
+/// where that is allowed.
+fn sync_ancestors(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+    for (height, ancestor) in path.ancestors().skip(1).enumerate() {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        match disk.sync_dir(ancestor) {
+            Err(error) if height == 0 && error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(Error::io("sync", ancestor, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Measures the fastest safe sync method, once, where the journal is created.
@@ -281,17 +306,24 @@ fn start(
         reserve_bytes: (limits.segment_bytes / 16).max(256 << 10).min(limits.segment_bytes) & !4095,
         growing,
         spares_max: usize::from(options.spares_max),
+        stock: options.stock,
     };
     let counters = Arc::new(Counters::default());
-    let found = usable_spares(&*disk, std::mem::take(&mut gathered.found), &plan)?;
+    let mut found = usable_spares(&*disk, std::mem::take(&mut gathered.found), &plan)?;
+    let adopted = adopt_prepared(&*disk, &folder, &gathered, &mut found, &plan)?;
     let pool = Arc::new(Pool::new(world.clone(), folder.clone(), plan, found, counters.clone()));
     let keeper = {
         let pool = pool.clone();
         spawn(&*world.environment, "duramen-keeper", Box::new(move || pool.run()))?
     };
     let inline = keeper.is_none();
+    if inline {
+        pool.set_inline();
+    }
     let catalog = catalog_of(&gathered, &folder, options.tail_cache_bytes);
-    adopt_prepared(&*disk, &folder, &gathered, &pool, &plan)?;
+    if let Some(prepared) = adopted {
+        pool.adopt(prepared);
+    }
     let (active, observer) = active_segment(options, &mut gathered, &catalog, &pool)?;
     let method = match options.sync_method {
         Some(method) => method,
@@ -318,8 +350,12 @@ fn start(
         method,
         unsealed: None,
         scratch: Vec::new(),
-        no_space: active.segment.header.segment_bytes < limits.segment_bytes && !growing,
+        // A segment of the held-back file's length is that file; any other short one stems from other options.
+        no_space: active.segment.header.segment_bytes == plan.reserve_bytes
+            && plan.reserve_bytes < limits.segment_bytes
+            && !growing,
         inline,
+        unstarted: 0,
         active,
     };
     submit_due_footers(options, &mut gathered, &catalog, &pool);
@@ -329,6 +365,8 @@ fn start(
         catalog: catalog.clone(),
         cache: BlockCache::new(options.read_cache_bytes),
         buffer_bytes: options.read_buffer_bytes,
+        damage: Vec::new(),
+        beside: false,
     });
     let writer = Arc::new(Writer::new(Parts {
         log,
@@ -363,6 +401,7 @@ fn spawn(
 fn first_steps(log: &mut Log, gathered: &Gathered) -> Result<(), Error> {
     let verdict = &gathered.verdict;
     let opening = verdict.opening_record && !planted::is(Bug::GhostRevived);
+    let segment = log.active.segment.header.number;
     let unaligned = log.fresh_pages && !(log.active.end as usize).is_multiple_of(PAGE_BYTES);
     let result = (|| {
         if opening {
@@ -370,6 +409,10 @@ fn first_steps(log: &mut Log, gathered: &Gathered) -> Result<(), Error> {
             let drawn = log.world.environment.entropy(&mut salt);
             drawn.map_err(|error| Failure::Fatal(Error::io("draw entropy for", &log.folder, error)))?;
             log.control(CommitKind::Opening, &salt, true)?;
+            let torn = verdict.cut.as_ref().filter(|cut| cut.segment == segment && cut.offset > 0);
+            if let Some(cut) = torn.filter(|_| log.active.segment.header.number == segment) {
+                log.clear_behind((u64::from(cut.offset) + cut.bytes) as u32)?;
+            }
         }
         if unaligned {
             // The page that the end lies in holds acknowledged records: no further write may touch it.
@@ -414,11 +457,13 @@ fn mend(disk: &dyn Disk, folder: &Path, gathered: &Gathered) -> Result<(), Error
 fn usable_spares(disk: &dyn Disk, found: Found, plan: &FilePlan) -> Result<Found, Error> {
     let length = |path: &PathBuf| disk.open(path, Access::Read).and_then(|file| file.bytes()).unwrap_or(0);
     let mut kept = Found { spare_number: found.spare_number, ..Found::default() };
-    for path in found.spares {
-        if kept.spares.len() < plan.spares_max && !plan.growing && length(&path) == u64::from(plan.segment_bytes) {
-            kept.spares.push(path);
-        } else {
-            disk.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+    for (paths, keep) in [(found.spares, &mut kept.spares), (found.blanks, &mut kept.blanks)] {
+        for path in paths {
+            if keep.len() < plan.spares_max && !plan.growing && length(&path) == u64::from(plan.segment_bytes) {
+                keep.push(path);
+            } else {
+                disk.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+            }
         }
     }
     match found.reserve {
@@ -430,37 +475,52 @@ fn usable_spares(disk: &dyn Disk, found: Found, plan: &FilePlan) -> Result<Found
 }
 
 /// Hands the file that was made ahead to the pool, if it suits; others go.
+///
+/// After anything but a clean close it may have been begun: the header that said so was torn off, and what was written
+/// behind it was not. Under the same salt that could validate again, behind identical appends. It becomes a spare then,
+/// which gets a fresh salt before it is used.
 fn adopt_prepared(
     disk: &dyn Disk,
     folder: &Path,
     gathered: &Gathered,
-    pool: &Pool,
+    found: &mut Found,
     plan: &FilePlan,
-) -> Result<(), Error> {
+) -> Result<Option<Prepared>, Error> {
     let wanted = gathered.verdict.chain.last().map_or(1, |link| gathered.facts[link.index].number + 1);
+    let clean = gathered.verdict.end == End::Closed || planted::is(Bug::PreparedTrustedAfterCrash);
+    let mut adopted = None;
+    let mut changed = false;
     for &index in &gathered.arrangement.prepared {
         let fact = &gathered.facts[index];
         let path = folder.join(&fact.file);
         let header = fact.copies.iter().find_map(|copy| copy.ok());
         let whole = fact.copies[0].is_ok() && fact.copies[0] == fact.copies[1];
-        let suits = header.filter(|header| {
-            whole
-                && fact.number == wanted
-                && header.segment_bytes == plan.segment_bytes
-                && header.growing == plan.growing
-                && header.state == HeaderState::Prepared
+        let length = header.filter(|header| {
+            header.segment_bytes == plan.segment_bytes && header.growing == plan.growing && !plan.growing
         });
-        match suits {
-            Some(header) => {
-                let file = disk.open(&path, Access::Write).map_err(|error| Error::io("open", &path, error))?;
-                // Its name was durable when it was given; a rename that a crash kept is only in the cache.
-                disk.sync_dir(folder).map_err(|error| Error::io("sync", folder, error))?;
-                pool.adopt(Prepared { header, file: Arc::from(file), path });
-            }
-            None => disk.remove(&path).map_err(|error| Error::io("remove", &path, error))?,
+        let suits = length.filter(|header| {
+            clean && whole && fact.number == wanted && header.state == HeaderState::Prepared && adopted.is_none()
+        });
+        if let Some(header) = suits {
+            let file = disk.open(&path, Access::Write).map_err(|error| Error::io("open", &path, error))?;
+            adopted = Some(Prepared { header, file: Arc::from(file), path });
+        } else if length.is_some() && found.spares.len() < plan.spares_max.max(1) {
+            found.spare_number += 1;
+            let spare = folder.join(files::spare_name(found.spare_number));
+            disk.rename(&path, &spare).map_err(|error| Error::io("rename", &path, error))?;
+            found.spares.push(spare);
+            changed = true;
+        } else {
+            disk.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+            changed = true;
         }
     }
-    Ok(())
+    if changed || adopted.is_some() {
+        // A spare's header is overwritten only after it has durably lost its old name; and the name of a file that is
+        // handed out may be in the cache alone, if the process died where it was given.
+        disk.sync_dir(folder).map_err(|error| Error::io("sync", folder, error))?;
+    }
+    Ok(adopted)
 }
 
 type ActiveAndObserver = (Active, Option<Box<dyn crate::observer::Observer>>);

@@ -117,6 +117,8 @@ pub struct Options {
     pub sync_method: Option<SyncMethod>,
     /// Spare segment files kept for recycling, beside the one prepared next: 0 to 16.
     pub spares_max: u8,
+    /// Fill spare files with zeros ahead of their need, so that a burst finds them; else they come from recycling only.
+    pub stock: bool,
     /// Idle time after which an unwitnessed last commit gets a mark; `None`: never.
     pub idle_mark: Option<Duration>,
     /// Bytes that a scan reads at once: 4 KiB to 16 MiB.
@@ -150,6 +152,7 @@ impl Default for Options {
             fresh_pages: FreshPages::Never,
             sync_method: None,
             spares_max: 2,
+            stock: true,
             idle_mark: Some(Duration::from_secs(10)),
             read_buffer_bytes: 1 << 20,
             tail_cache_bytes: 8 << 20,

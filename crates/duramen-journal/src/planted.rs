@@ -42,6 +42,10 @@ pub enum Bug {
     NewerFormatIgnored,
     SpaceErrorOfSyncForgiven,
     LaterRecordProvesRot,
+    PreparedTrustedAfterCrash,
+    FooterWithItsIndex,
+    CachedNamesTrusted,
+    CutReportedAgain,
 }
 
 impl Bug {
@@ -82,6 +86,10 @@ impl Bug {
         Bug::NewerFormatIgnored,
         Bug::SpaceErrorOfSyncForgiven,
         Bug::LaterRecordProvesRot,
+        Bug::PreparedTrustedAfterCrash,
+        Bug::FooterWithItsIndex,
+        Bug::CachedNamesTrusted,
+        Bug::CutReportedAgain,
     ];
 }
 

@@ -55,6 +55,7 @@ pub(crate) struct Seal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FileKind {
     New,
+    Blank,
     Recycled,
     Reserve,
 }
@@ -68,12 +69,15 @@ pub(crate) struct FilePlan {
     pub reserve_bytes: u32,
     pub growing: bool,
     pub spares_max: usize,
+    /// Make spare files before there is anything to recycle.
+    pub stock: bool,
 }
 
 /// Files that opening found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub spares: Vec<PathBuf>,
+    pub blanks: Vec<PathBuf>,
     /// The highest number in a spare's name.
     pub spare_number: u64,
     pub reserve: Option<PathBuf>,
@@ -83,7 +87,10 @@ pub(crate) struct Found {
 struct State {
     wanted: Option<u64>,
     ready: Option<Prepared>,
+    /// Files that were used.
     spares: Vec<PathBuf>,
+    /// Files filled with zeros.
+    blanks: Vec<PathBuf>,
     spare_number: u64,
     /// A smaller file held back for a full disk; whether one is to be made.
     reserve: Option<PathBuf>,
@@ -97,6 +104,14 @@ struct State {
     stopped: bool,
 }
 
+impl State {
+    /// A file that need not be made: a used one first, because it costs no zeros.
+    fn spare(&mut self) -> Option<(PathBuf, FileKind)> {
+        let used = self.spares.pop().map(|path| (path, FileKind::Recycled));
+        used.or_else(|| self.blanks.pop().map(|path| (path, FileKind::Blank)))
+    }
+}
+
 /// The files of one journal that are not being written.
 pub(crate) struct Pool {
     world: World,
@@ -108,6 +123,8 @@ pub(crate) struct Pool {
     /// Grows with each change, for whoever waits for one.
     word: AtomicU32,
     direct: AtomicBool,
+    /// There is no keeper: the writer calls [`Pool::work`].
+    inline: AtomicBool,
     /// How far the segment in use is filled: the next one is made a little faster than that.
     consumed: AtomicU32,
 }
@@ -126,19 +143,25 @@ pub(crate) enum Fill {
 
 impl Pool {
     pub fn new(world: World, folder: PathBuf, plan: FilePlan, found: Found, counters: Arc<Counters>) -> Pool {
-        let Found { spares, spare_number, reserve } = found;
+        let Found { spares, blanks, spare_number, reserve } = found;
         let reserve_wanted = reserve.is_none() && !plan.growing;
         Pool {
             world,
             folder,
             plan,
             counters,
-            state: Mutex::new(State { spares, spare_number, reserve, reserve_wanted, ..State::default() }),
+            state: Mutex::new(State { spares, blanks, spare_number, reserve, reserve_wanted, ..State::default() }),
             urgent: AtomicBool::new(false),
             word: AtomicU32::new(0),
             direct: AtomicBool::new(true),
+            inline: AtomicBool::new(false),
             consumed: AtomicU32::new(0),
         }
+    }
+
+    /// Says that no keeper runs.
+    pub fn set_inline(&self) {
+        self.inline.store(true, Ordering::Relaxed);
     }
 
     /// Takes a prepared file that was found at opening.
@@ -218,7 +241,7 @@ impl Pool {
             return self.done(|state| state.failed = state.failed.take().or(result.err()));
         }
         if let Some(number) = state.wanted.take() {
-            let spare = state.spares.pop();
+            let spare = state.spare();
             state.busy = true;
             drop(state);
             let result = self.prepare(number, spare, Fill::Paced);
@@ -233,6 +256,18 @@ impl Pool {
             drop(state);
             let made = self.make_reserve();
             return self.done(|state| state.reserve = made.ok());
+        }
+        let stock = state.spares.len() + state.blanks.len() < self.plan.spares_max && self.stocks();
+        if stock && !state.stopped && state.no_space.is_none() && state.ready.is_some() {
+            state.spare_number += 1;
+            let number = state.spare_number;
+            state.busy = true;
+            drop(state);
+            let made = self.make_blank(number);
+            return self.done(|state| match made {
+                Ok(blank) => state.blanks.push(blank),
+                Err(error) => state.no_space = Some(error),
+            });
         }
         let free = state.retired.iter().position(|segment| Arc::strong_count(segment) == 1);
         if let Some(place) = free {
@@ -261,6 +296,37 @@ impl Pool {
         drop(state);
         self.changed();
         true
+    }
+
+    /// Whether files are filled with zeros ahead of their need. Without threads nothing is ahead of anything, and where
+    /// nothing is overwritten in place it would only cost.
+    fn stocks(&self) -> bool {
+        !self.plan.growing && self.plan.stock && !self.inline.load(Ordering::Relaxed)
+    }
+
+    /// Makes a file of zeros for later.
+    fn make_blank(&self, number: u64) -> Result<PathBuf, Error> {
+        let (new, blank) = (self.folder.join(files::spare_name(number)), self.folder.join(files::blank_name(number)));
+        let made = (|| {
+            let file = self.world.disk.open(&new, Access::Create)?;
+            file.allocate(u64::from(self.plan.segment_bytes))?;
+            self.fill(&*file, self.plan.segment_bytes, Fill::Paced)?;
+            file.sync_data()?;
+            self.world.disk.rename(&new, &blank)?;
+            self.world.disk.sync_dir(&self.folder)
+        })();
+        if let Err(error) = made {
+            let _ = self.world.disk.remove(&new);
+            return Err(Error::io("create", &blank, error));
+        }
+        Ok(blank)
+    }
+
+    /// Whether everything that is made ahead is made.
+    pub fn is_stocked(&self) -> bool {
+        let state = lock(&self.state);
+        let stocked = !self.stocks() || state.spares.len() + state.blanks.len() >= self.plan.spares_max;
+        !state.busy && state.wanted.is_none() && state.seals.is_empty() && (stocked || state.no_space.is_some())
     }
 
     /// Makes the file that is held back. Without one the journal works all the same, until the disk is full.
@@ -298,7 +364,7 @@ impl Pool {
                 continue;
             }
             state.wanted = None;
-            let spare = state.spares.pop();
+            let spare = state.spare();
             state.busy = true;
             drop(state);
             let mut made = self.prepare(number, spare, fill);
@@ -318,9 +384,9 @@ impl Pool {
         result
     }
 
-    fn prepare(&self, number: u64, spare: Option<PathBuf>, fill: Fill) -> Result<Prepared, Error> {
+    fn prepare(&self, number: u64, spare: Option<(PathBuf, FileKind)>, fill: Fill) -> Result<Prepared, Error> {
         let (from, kind) = match spare {
-            Some(spare) => (spare, FileKind::Recycled),
+            Some(spare) => spare,
             None => {
                 let mut state = lock(&self.state);
                 state.spare_number += 1;
@@ -347,7 +413,7 @@ impl Pool {
             state: HeaderState::Prepared,
             journal_id: self.plan.journal_id,
             number,
-            salt: if planted::is(Bug::RecycledSaltKept) { 7 } else { u64::from_le_bytes(salt) },
+            salt: u64::from_le_bytes(salt),
             first_sequence: 0,
             predecessor_digest: 0,
             released_below: 0,
@@ -496,11 +562,17 @@ impl Pool {
             }
         }
         pages.extend_from_slice(&tables);
-        let at = pages.len();
-        pages.resize(at + PAGE_BYTES, 0);
-        footer.encode(&mut pages[at..]);
         write(&pages, offset)?;
-        seal.file.sync_data().map_err(|error| Error::sync(&path, error))?;
+        // Opening trusts a footer's page without reading what it points to, so a crash must never leave the one without
+        // the other.
+        let sync = || seal.file.sync_data().map_err(|error| Error::sync(&path, error));
+        if !planted::is(Bug::FooterWithItsIndex) {
+            sync()?;
+        }
+        let mut page = [0u8; PAGE_BYTES];
+        footer.encode(&mut page);
+        write(&page, offset + pages.len() as u32)?;
+        sync()?;
         seal.segment.seal(footer);
         Ok(())
     }

@@ -32,6 +32,10 @@ pub(crate) struct ReadCore {
     pub catalog: Arc<Catalog>,
     pub cache: BlockCache,
     pub buffer_bytes: usize,
+    /// Damage known from opening: what is missing because of it is told as damage, not as a declared gap.
+    pub damage: Vec<Damage>,
+    /// Another process may be the writer, and release segments or use their files again under this reader.
+    pub beside: bool,
 }
 
 impl ReadCore {
@@ -48,13 +52,51 @@ impl ReadCore {
             return Err(Error::NotYet { sequence, next });
         }
         match self.catalog.find(sequence) {
-            Ok(segment) => self.read_stored(&segment, sequence),
+            Ok(segment) => {
+                self.read_stored(&segment, sequence).map_err(|error| self.or_released(&segment, sequence, error))
+            }
             // The catalog moved on between two looks: released, or not there yet.
             Err(_) if sequence < self.catalog.first() => {
                 Err(Error::Released { sequence, first: self.catalog.first() })
             }
-            Err(Some(later)) => Err(Error::InGap { sequence, resume: later.header.first_sequence }),
+            Err(Some(later)) => Err(self.lost(sequence, &later)),
             Err(None) => Err(Error::NotYet { sequence, next }),
+        }
+    }
+
+    /// Why a sequence before a segment is in none: a gap that the segment declares, or damage before it.
+    fn lost(&self, sequence: Sequence, later: &Segment) -> Error {
+        let resume = later.header.first_sequence;
+        let declared = later.header.gap_first != 0 && sequence >= later.header.gap_first;
+        let touches = |damage: &&Damage| {
+            damage.what.loses_records()
+                && damage.first.is_none_or(|first| first <= sequence)
+                && damage.last.is_none_or(|last| sequence <= last)
+                && damage.segment < later.header.number
+        };
+        match self.damage.iter().find(touches) {
+            Some(damage) if !declared => {
+                let (first, last) = (Some(sequence), resume.checked_sub(1));
+                Error::DamagedRecord(Box::new(Damage { first, last, ..damage.clone() }))
+            }
+            _ => Error::InGap { sequence, resume },
+        }
+    }
+
+    /// The error, unless the segment's file went away, or is used again, since the catalog was made.
+    fn or_released(&self, segment: &Segment, sequence: Sequence, error: Error) -> Error {
+        if !self.beside || crate::view::is_in_place(&*self.disk, segment) {
+            return error;
+        }
+        let segments = self.catalog.all();
+        let later = segments.iter().find(|later| later.header.number > segment.header.number);
+        match later {
+            Some(later) => {
+                let first = later.header.first_sequence;
+                self.catalog.retire(first);
+                Error::Released { sequence, first }
+            }
+            None => Error::Released { sequence, first: segment.next() },
         }
     }
 
@@ -319,6 +361,8 @@ impl Cursor {
             Ok(record) => self.next = record.sequence + 1,
             Err(Error::Released { first, .. }) => self.next = *first,
             Err(Error::InGap { resume, .. }) => self.next = *resume,
+            // One error for all that one bad place takes.
+            Err(Error::DamagedRecord(damage)) => self.next = damage.last.unwrap_or(0).max(self.next) + 1,
             Err(_) => self.next += 1,
         }
         Some(result)
@@ -336,12 +380,12 @@ impl Cursor {
                 Err(_) if self.next < self.core.catalog.first() => {
                     return Err(Error::Released { sequence: self.next, first: self.core.catalog.first() });
                 }
-                Err(Some(later)) => {
-                    return Err(Error::InGap { sequence: self.next, resume: later.header.first_sequence });
-                }
+                Err(Some(later)) => return Err(self.core.lost(self.next, &later)),
                 Err(None) => return Err(Error::NotYet { sequence: self.next, next: self.next }),
             };
-            let file = segment.file(&*self.core.disk)?;
+            let file = segment
+                .file(&*self.core.disk)
+                .map_err(|error| self.core.or_released(&segment, self.next, error))?;
             self.segment = Some(Open {
                 segment,
                 file,
@@ -353,7 +397,10 @@ impl Cursor {
             });
         }
         let open = self.segment.as_mut().expect("set above");
-        open.read(&self.core, self.next)
+        match open.read(&self.core, self.next) {
+            Err(error) => Err(self.core.or_released(&open.segment, self.next, error)),
+            good => good,
+        }
     }
 }
 
@@ -368,10 +415,10 @@ impl Open {
                 return Ok(record);
             }
         }
-        let head = self.bytes(core, place, RECORD_HEADER_BYTES)?;
-        if let Some(header) = RecordHeader::decode(&head, &self.segment.binding, place, sequence) {
-            let bytes = self.bytes(core, place, header.total_bytes())?;
-            let payload = bytes.slice(RECORD_HEADER_BYTES..);
+        let at = self.reach(core, place, RECORD_HEADER_BYTES)?;
+        if let Some(header) = RecordHeader::decode(&self.chunk[at..], &self.segment.binding, place, sequence) {
+            let at = self.reach(core, place, header.total_bytes())?;
+            let payload = self.chunk.slice(at + RECORD_HEADER_BYTES..at + header.total_bytes());
             return check(&self.segment, sequence, place, &header, payload);
         }
         let head = self.bytes(core, place, BLOCK_HEADER_BYTES)?;
@@ -436,6 +483,12 @@ impl Open {
 
     /// Bytes of the segment through the cursor's buffer.
     fn bytes(&mut self, core: &ReadCore, offset: u32, length: usize) -> Result<Bytes, Error> {
+        let at = self.reach(core, offset, length)?;
+        Ok(self.chunk.slice(at..at + length))
+    }
+
+    /// Sees that the buffer holds so many bytes from this offset on; returns where they are in it.
+    fn reach(&mut self, core: &ReadCore, offset: u32, length: usize) -> Result<usize, Error> {
         let inside = offset >= self.chunk_offset
             && u64::from(offset) + length as u64 <= u64::from(self.chunk_offset) + self.chunk.len() as u64;
         if !inside {
@@ -454,7 +507,6 @@ impl Open {
                 return Err(read_failed(&self.segment, offset, std::io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        let from = (offset - self.chunk_offset) as usize;
-        Ok(self.chunk.slice(from..from + length))
+        Ok((offset - self.chunk_offset) as usize)
     }
 }

@@ -5,9 +5,9 @@
 //! |---|---|---|
 //! | S1 | both header copies say *begun* | in use |
 //! | S2 | one says *begun*, the other *prepared* | in use; the crash came within the switch, the copy is mended |
-//! | S3 | one is good, the other damaged or blank | the good one serves; damage to a header copy is reported |
+//! | S3 | one is good, the other damaged, blank, or of another use of the file | the good one serves; damage to a header copy is reported |
 //! | S4 | *prepared*, none *begun* | not in use: the next segment, made ahead |
-//! | S5 | no copy good, last of all, full length, predecessor without footer | a torn switch: not in use, nothing in it was acknowledged |
+//! | S5 | no copy good, last of all, full length, predecessor without footer, no commit in it tells of durable records | a torn switch: not in use, nothing in it was acknowledged |
 //! | S6 | no copy good otherwise | damage: header |
 //! | S7 | the file's length is not what the header says, or no length for a header | damage: length |
 //! | S8 | of another journal | damage: foreign |
@@ -19,6 +19,7 @@
 //! | C4 | the first segment begins above the release floor | damage: missing (the oldest) |
 //! | C5 | a segment does not continue its predecessor's sequences or digest | damage: chain |
 //! | C6 | a segment declares a gap before it | a known loss |
+//! | C7 | a file was made ahead for another place than behind the last in use | damage: missing; its predecessor was begun before it was made |
 //! | I1 | no footer, successor in use, the scan arrives where the successor begins | good; its footer is written again |
 //! | I2 | the same, and the scan ends before | damage: the successor's header is the witness |
 //! | E1 | last segment ends cleanly with a closing mark | closed |
@@ -50,6 +51,9 @@ pub struct SegmentFacts {
     pub footer: Result<Footer, HeaderFault>,
     /// Its walk, if it was asked for.
     pub scan: Option<ScanFacts>,
+    /// Without a good header: what the commits that verify by their digest alone call durable at most. `None`: there
+    /// are no such commits, or there is a header.
+    pub orphans: Option<Sequence>,
 }
 
 /// What one file is.
@@ -89,8 +93,12 @@ impl SegmentFacts {
         }) {
             return (Condition::Newer(version), OtherCopy::Same);
         }
+        let ours = |header: &SegmentHeader| header.journal_id == *journal_id && header.number == self.number;
         let (chosen, other) = match &self.copies {
             [Ok(a), Ok(b)] if a == b => (*a, OtherCopy::Same),
+            // A write that the device lost when the file was used again: that copy tells of its life before.
+            [Ok(a), Ok(b)] if ours(a) && !ours(b) => (*a, OtherCopy::Damaged(1)),
+            [Ok(a), Ok(b)] if ours(b) && !ours(a) => (*b, OtherCopy::Damaged(0)),
             [Ok(a), Ok(b)] => match (a.state, b.state) {
                 (HeaderState::Begun, HeaderState::Prepared) => (*a, OtherCopy::Behind(1)),
                 (HeaderState::Prepared, HeaderState::Begun) => (*b, OtherCopy::Behind(0)),
@@ -105,8 +113,12 @@ impl SegmentFacts {
                 return (condition, OtherCopy::Same);
             }
         };
-        if chosen.journal_id != *journal_id || chosen.number != self.number {
+        if !ours(&chosen) {
             return (Condition::Foreign, other);
+        }
+        // No writer gives such a sequence. The bound keeps every sum of a sequence and a count from overflowing.
+        if chosen.state == HeaderState::Begun && !(1..1 << 63).contains(&chosen.first_sequence) {
+            return (Condition::Destroyed, OtherCopy::Same);
         }
         let length_bad = !chosen.growing && u64::from(chosen.segment_bytes) != self.file_bytes;
         if length_bad && !planted::is(Bug::ShortFileAccepted) {
@@ -177,6 +189,7 @@ pub fn arrange(facts: &[SegmentFacts], journal_id: &[u8; 16]) -> Arrangement {
         }
     }
     settle_destroyed(facts, &begun, destroyed, &mut out);
+    settle_prepared(facts, &begun, &mut out);
     for (place, link) in begun.iter().enumerate() {
         let last = place + 1 == begun.len();
         if last || facts[link.index].footer.is_err() {
@@ -191,18 +204,38 @@ pub fn arrange(facts: &[SegmentFacts], journal_id: &[u8; 16]) -> Arrangement {
 fn settle_destroyed(facts: &[SegmentFacts], begun: &[Link], destroyed: Vec<usize>, out: &mut Arrangement) {
     for index in destroyed {
         let fact = &facts[index];
+        // A file behind it was made when this one was in use, durably.
+        let last_of_all = index + 1 == facts.len();
         let behind_last = begun.last().is_some_and(|last| {
             let before = &facts[last.index];
-            before.number + 1 == fact.number
+            before.number.checked_add(1) == Some(fact.number)
                 && before.footer.is_err()
                 && (last.header.growing || fact.file_bytes == u64::from(last.header.segment_bytes))
         });
-        let only = begun.is_empty() && facts.len() == 1 && fact.number == 1;
-        if (behind_last || only) && out.torn_switch.is_none() {
+        // The first segment's header is durable before anything is written behind it.
+        let only = begun.is_empty() && facts.len() == 1 && fact.number == 1 && fact.orphans.is_none();
+        if last_of_all && (behind_last || only) {
             out.torn_switch = Some(index);
         } else {
             out.damage.push(fact.damage(DamageKind::Header, 0, u64::from(DATA_OFFSET)));
         }
+    }
+}
+
+/// Row C7. A file is made ahead only once the one before it is in use, durably: where that is missing, or looks as if it
+/// had been made ahead too, its records are.
+fn settle_prepared(facts: &[SegmentFacts], begun: &[Link], out: &mut Arrangement) {
+    let last = begun.last().map_or(0, |last| facts[last.index].number);
+    let astray = out.prepared.iter().find(|&&index| facts[index].number > last.saturating_add(1));
+    let Some(&index) = astray.filter(|_| !planted::is(Bug::MissingSegmentAccepted)) else { return };
+    let number = facts[index].number - 1;
+    match facts.iter().position(|fact| fact.number == number) {
+        None => out.damage.push(missing(number, 0)),
+        Some(before) if out.prepared.contains(&before) => {
+            out.damage.push(facts[before].damage(DamageKind::Chain, 0, u64::from(DATA_OFFSET)));
+        }
+        // What is wrong with it is told already.
+        Some(_) => {}
     }
 }
 
@@ -211,7 +244,7 @@ fn keep_chain(facts: &[SegmentFacts], begun: &[Link], verdict: &mut Verdict) {
     let mut start = 0;
     for place in (1..begun.len()).rev() {
         let (before, after) = (&facts[begun[place - 1].index], &facts[begun[place].index]);
-        if before.number + 1 != after.number {
+        if before.number.checked_add(1) != Some(after.number) {
             if begun[place].header.first_sequence <= verdict.released_below {
                 start = place;
                 break;
@@ -284,7 +317,8 @@ pub fn judge(facts: &[SegmentFacts], arrangement: &Arrangement) -> Verdict {
         ..Verdict::default()
     };
     let Some(last) = arrangement.begun.last() else {
-        verdict.end = if verdict.damage.is_empty() { End::New } else { End::Damaged };
+        let loss = verdict.damage.iter().any(|damage| damage.what.loses_records());
+        verdict.end = if loss { End::Damaged } else { End::New };
         return verdict;
     };
     // The floor first: what is missing below it was released.
@@ -306,13 +340,21 @@ pub fn judge(facts: &[SegmentFacts], arrangement: &Arrangement) -> Verdict {
         }
     }
     verdict.chain = chain;
-    if verdict.first > verdict.released_below && !planted::is(Bug::MissingOldestAccepted) {
+    if continues(&first.header) > verdict.released_below && !planted::is(Bug::MissingOldestAccepted) {
         let number = facts[first.index].number.saturating_sub(1);
-        let mut damage = missing(number, verdict.first);
+        let mut damage = missing(number, continues(&first.header));
         damage.first = Some(verdict.released_below);
         verdict.damage.push(damage);
     }
-    if let Some(index) = arrangement.torn_switch {
+    // Row S5's last condition needs the end of the segment before. What stands in a file that was used again tells of
+    // sequences below that.
+    let vouched = |index: usize| facts[index].orphans.is_some_and(|upto| upto >= verdict.next);
+    if let Some(index) = arrangement.torn_switch.filter(|&index| vouched(index)) {
+        let mut damage = facts[index].damage(DamageKind::Header, 0, u64::from(DATA_OFFSET));
+        damage.first = Some(verdict.next);
+        damage.last = facts[index].orphans;
+        verdict.damage.push(damage);
+    } else if let Some(index) = arrangement.torn_switch {
         verdict.cut.get_or_insert(Cut {
             segment: facts[index].number,
             file: facts[index].file.clone(),
@@ -332,6 +374,11 @@ pub fn judge(facts: &[SegmentFacts], arrangement: &Arrangement) -> Verdict {
     verdict
 }
 
+/// The sequence that a segment's predecessor must end before: its own first, or that of the gap which it declares.
+fn continues(header: &SegmentHeader) -> Sequence {
+    if header.gap_first != 0 { header.gap_first } else { header.first_sequence }
+}
+
 /// Rows C5 and C6.
 fn check_link(fact: &SegmentFacts, link: &Link, first: bool, verdict: &mut Verdict, digest: u64) {
     let header = &link.header;
@@ -341,10 +388,12 @@ fn check_link(fact: &SegmentFacts, link: &Link, first: bool, verdict: &mut Verdi
     if first {
         return;
     }
-    let continues = if header.gap_first != 0 { header.gap_first } else { header.first_sequence };
-    let broken = continues != verdict.next || header.predecessor_digest != digest;
+    let broken = continues(header) != verdict.next || header.predecessor_digest != digest;
     // A predecessor whose own damage is known already explains the break.
-    let known = verdict.damage.iter().any(|damage| damage.segment + 1 == fact.number);
+    let known = verdict
+        .damage
+        .iter()
+        .any(|damage| damage.what.loses_records() && damage.segment.checked_add(1) == Some(fact.number));
     if broken && !known && !planted::is(Bug::ChainNotChecked) {
         let mut damage = fact.damage(DamageKind::Chain, 0, u64::from(DATA_OFFSET));
         damage.first = Some(verdict.next);
@@ -357,17 +406,17 @@ fn check_link(fact: &SegmentFacts, link: &Link, first: bool, verdict: &mut Verdi
 /// A segment with a successor: its footer says where it ends, or its scan must arrive there (I1, I2). Returns the
 /// digest that the successor must name.
 fn judge_inner(fact: &SegmentFacts, link: &Link, successor: &SegmentHeader, verdict: &mut Verdict) -> u64 {
-    let continues = if successor.gap_first != 0 { successor.gap_first } else { successor.first_sequence };
+    let continues = continues(successor);
     match (&fact.footer, &fact.scan) {
         (Ok(footer), _) => {
             verdict.next = footer.first_sequence + footer.count;
-            verdict.witnessed = verdict.next - 1;
+            verdict.witnessed = verdict.next.saturating_sub(1);
             footer.digest
         }
         (Err(_), Some(scan)) => {
             let arrives = scan.next == continues && scan.digest == successor.predecessor_digest;
             verdict.next = continues;
-            verdict.witnessed = continues - 1;
+            verdict.witnessed = continues.saturating_sub(1);
             if arrives || planted::is(Bug::SealedTailTruncated) {
                 verdict.footers_due.push(link.index);
             } else {
@@ -404,9 +453,11 @@ fn judge_end(fact: &SegmentFacts, link: &Link, verdict: &mut Verdict) {
     verdict.witnessed = verdict.witnessed.max(scan.durable_upto);
     verdict.opening_record = true;
     if fact.footer.is_ok() && !planted::is(Bug::MissingSegmentAccepted) {
-        let mut damage = missing(fact.number + 1, 0);
+        let mut damage = missing(fact.number.saturating_add(1), 0);
         damage.first = Some(scan.next);
         damage.last = None;
+        // The file made ahead behind it (row C7) may have told of the same loss.
+        verdict.damage.retain(|known| (known.what, known.segment) != (DamageKind::Missing, damage.segment));
         verdict.damage.push(damage);
         return;
     }
@@ -424,7 +475,15 @@ fn judge_end(fact: &SegmentFacts, link: &Link, verdict: &mut Verdict) {
     let page_end = scan.end.next_multiple_of(4096).min(fact.file_bytes.min(u64::from(u32::MAX)) as u32);
     let begun = matches!(scan.stop, Stop::Torn | Stop::Chain) || scan.resume.is_some();
     let dirty = scan.nonzero_end > scan.end && (link.header.zeroed || scan.nonzero_start < page_end);
-    if begun || dirty {
+    // A mark that does not vouch for zeros was written in front of what an earlier cut, or an earlier use, left behind.
+    // After a closing mark nothing is written, after an idle mark a commit may have been begun.
+    let explained = match scan.last {
+        _ if planted::is(Bug::CutReportedAgain) => false,
+        Some((CommitKind::ClosingMark, zero_tail)) => !zero_tail,
+        Some((CommitKind::IdleMark, zero_tail)) => !zero_tail && !matches!(scan.stop, Stop::Torn | Stop::Chain),
+        _ => false,
+    };
+    if (begun || dirty) && !explained {
         verdict.end = End::Torn;
         if !planted::is(Bug::CutNotReported) {
             verdict.cut = Some(Cut {
@@ -439,7 +498,7 @@ fn judge_end(fact: &SegmentFacts, link: &Link, verdict: &mut Verdict) {
         }
         return;
     }
-    verdict.opening_record = !link.header.zeroed;
+    verdict.opening_record = !link.header.zeroed || scan.nonzero_end > scan.end;
     let witnessed = scan.durable_end >= scan.last_offset && scan.durable_upto + 1 >= scan.next;
     verdict.end = match scan.last {
         Some((CommitKind::ClosingMark, _)) => End::Closed,

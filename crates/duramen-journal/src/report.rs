@@ -135,6 +135,8 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {} at offset {} ({} bytes)", self.what.words(), self.file, self.offset, self.bytes)?;
         match (self.first, self.last) {
+            // Only the journal's own commits lie there.
+            (Some(first), Some(last)) if first > last => Ok(()),
             (Some(first), Some(last)) if first == last => write!(f, ", record {first}"),
             (Some(first), Some(last)) => write!(f, ", records {first} to {last}"),
             (Some(first), None) => write!(f, ", records from {first}"),
@@ -278,7 +280,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn push_joined(out: &mut String, items: impl Iterator<Item = String>) {
+pub(crate) fn push_joined(out: &mut String, items: impl Iterator<Item = String>) {
     for (index, item) in items.enumerate() {
         if index > 0 {
             out.push(',');

@@ -60,23 +60,22 @@ impl<'a> Window<'a> {
         self.buffer.truncate(kept);
         self.start = offset;
         self.buffer.resize(wanted.max(kept), 0);
-        let read = read_full_at(self.file, &mut self.buffer[kept..], offset + kept as u64);
-        match read {
-            Ok(read) => self.buffer.truncate(kept + read),
+        match read_full_at(self.file, &mut self.buffer[kept..], offset + kept as u64) {
+            // Behind the end of a short file lie zeros: that the file is short is a fact of its own.
+            Ok(read) => self.buffer[kept + read..].fill(0),
+            // A wide read may have met a bad sector far behind what was asked for. What it did not read is not zero: the
+            // buffer ends where the good bytes do.
             Err(error) => {
                 self.buffer.truncate(kept);
-                // A wide read may have met a bad sector far behind what was asked for.
                 if kept < length {
                     self.buffer.resize(length, 0);
                     let narrow = read_full_at(self.file, &mut self.buffer[kept..], offset + kept as u64);
-                    self.buffer.truncate(kept + *narrow.as_ref().unwrap_or(&0));
-                    narrow.map_err(|_| error)?;
+                    if narrow.is_err() {
+                        self.buffer.truncate(kept);
+                        return Err(error);
+                    }
                 }
             }
-        }
-        // Behind the end of a short file lie zeros: that the file is short is a fact of its own.
-        if self.buffer.len() < wanted {
-            self.buffer.resize(wanted.max(length), 0);
         }
         Ok(())
     }
@@ -90,6 +89,10 @@ pub(crate) trait Visitor {
     fn record(&mut self, sequence: Sequence, place: u32, header: &RecordHeader, payload: Option<&[u8]>);
     /// A control commit's body.
     fn control(&mut self, _kind: CommitKind, _body: &[u8]) {}
+    /// Whether the visitor has seen enough: asked before each commit.
+    fn finished(&self) -> bool {
+        false
+    }
     /// Whether records are wanted with their payloads.
     fn wants_payloads(&self) -> bool {
         false
@@ -192,23 +195,49 @@ pub(crate) fn scan(
     visitor: &mut dyn Visitor,
 ) -> ScanFacts {
     let mut walk = Walk::new(header, start, limit);
-    let stop = loop {
-        match walk.step(window, visitor) {
-            Ok(None) => {}
-            Ok(Some(stop)) => break stop,
-            Err(_) => break Stop::Unreadable,
-        }
-    };
-    walk.facts.stop = stop;
-    if stop == Stop::Unreadable {
-        walk.facts.unreadable = Some(walk.facts.end);
-    }
+    walk.run(window, visitor);
+    let stop = walk.facts.stop;
     let trusts_length = planted::is(Bug::BadLengthReadAsTornTail) && stop == Stop::Torn;
     let trusts_zero = planted::is(Bug::ZeroReadAsEnd) && stop == Stop::Zero;
     if stop != Stop::Full && !trusts_length && !trusts_zero {
-        walk.look_behind(window);
+        walk.look_behind(window, |_| false);
     }
     walk.facts
+}
+
+/// As [`scan`], without a look at what stands behind the end.
+pub(crate) fn walk(
+    window: &mut Window<'_>,
+    header: &SegmentHeader,
+    start: Start,
+    limit: u32,
+    visitor: &mut dyn Visitor,
+) -> ScanFacts {
+    let mut walk = Walk::new(header, start, limit);
+    walk.run(window, visitor);
+    walk.facts
+}
+
+/// Looks behind the end of a walk until `enough` is found. Returns the facts with what was seen there.
+pub(crate) fn look_on(
+    window: &mut Window<'_>,
+    header: &SegmentHeader,
+    facts: &ScanFacts,
+    limit: u32,
+    enough: fn(&ScanFacts) -> bool,
+) -> ScanFacts {
+    let start = Start { offset: facts.end, sequence: facts.next, digest: facts.digest };
+    let mut walk = Walk::new(header, start, limit);
+    walk.facts = facts.clone();
+    walk.look_behind(window, enough);
+    walk.facts
+}
+
+/// Where a walk can start at a commit that was found behind damage. `None`: it is no commit's header.
+pub(crate) fn start_at(window: &mut Window<'_>, header: &SegmentHeader, offset: u32) -> Option<Start> {
+    let head = window.slice(u64::from(offset), COMMIT_HEADER_BYTES).ok()?;
+    let commit = CommitHeader::decode(head, &header.binding(), offset)?;
+    Some(Start { offset, sequence: commit.first_sequence, digest: commit.previous_digest })
 }
 
 struct Walk {
@@ -249,6 +278,24 @@ impl Walk {
         }
     }
 
+    /// Commit after commit, up to the first that is no good.
+    fn run(&mut self, window: &mut Window<'_>, visitor: &mut dyn Visitor) {
+        let stop = loop {
+            if visitor.finished() {
+                break Stop::Full;
+            }
+            match self.step(window, visitor) {
+                Ok(None) => {}
+                Ok(Some(stop)) => break stop,
+                Err(_) => break Stop::Unreadable,
+            }
+        };
+        self.facts.stop = stop;
+        if stop == Stop::Unreadable {
+            self.facts.unreadable = Some(self.facts.end);
+        }
+    }
+
     /// One commit. `Some`: the walk ends here.
     fn step(&mut self, window: &mut Window<'_>, visitor: &mut dyn Visitor) -> io::Result<Option<Stop>> {
         let offset = self.facts.end;
@@ -283,27 +330,7 @@ impl Walk {
         offset: u32,
         header: &CommitHeader,
     ) -> io::Result<Option<CommitTrailer>> {
-        let total = header.total_bytes();
-        if u64::from(offset) + total > u64::from(self.limit) {
-            return Ok(None);
-        }
-        let covered = total as usize - 8;
-        let start = u64::from(offset);
-        let digest = if covered <= window.capacity() {
-            crc_fast::crc64_nvme(window.slice(start, covered)?)
-        } else {
-            let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-            let mut done = 0;
-            while done < covered {
-                let chunk = (covered - done).min(window.capacity());
-                digest.update(window.slice(start + done as u64, chunk)?);
-                done += chunk;
-            }
-            digest.finalize()
-        };
-        let tail = window.slice(start + total - COMMIT_TRAILER_BYTES as u64, COMMIT_TRAILER_BYTES)?;
-        let trailer = CommitTrailer::decode(tail).filter(|trailer| trailer.digest == digest);
-        Ok(if planted::is(Bug::TornBatchKept) { CommitTrailer::decode(tail) } else { trailer })
+        verify_digest(window, u64::from(offset), header, self.limit)
     }
 
     /// Hands a verified commit out. `false`: its body has not the shape that its header says; a digest proves who wrote
@@ -361,8 +388,8 @@ impl Walk {
         Ok(true)
     }
 
-    /// Searches behind the end for commits that verify, and for bytes that are not zero.
-    fn look_behind(&mut self, window: &mut Window<'_>) {
+    /// Searches behind the end for commits that verify, and for bytes that are not zero, until `enough` is found.
+    fn look_behind(&mut self, window: &mut Window<'_>, enough: impl Fn(&ScanFacts) -> bool) {
         let end = self.facts.end;
         self.facts.nonzero_end = end;
         self.facts.nonzero_start = self.limit;
@@ -374,7 +401,7 @@ impl Walk {
                 offset = align_up((u64::from(end) + header.total_bytes()) as usize, COMMIT_ALIGNMENT) as u64;
             }
         }
-        while offset < u64::from(self.limit) {
+        while offset < u64::from(self.limit) && !enough(&self.facts) {
             let length = (u64::from(self.limit) - offset).min(4096 - offset % 4096) as usize;
             let mut found: [u16; 8] = [0; 8];
             let mut count = 0;
@@ -423,7 +450,7 @@ impl Walk {
         let later = Later {
             offset,
             first: header.first_sequence,
-            next: header.first_sequence + u64::from(header.count),
+            next: header.first_sequence.saturating_add(u64::from(header.count)),
         };
         let proves = trailer.durable_end > self.facts.end
             || trailer.durable_upto >= self.facts.next
@@ -438,6 +465,54 @@ impl Walk {
             self.facts.last_seen = Some(self.facts.last_seen.unwrap_or(0).max(later.next - 1));
         }
     }
+}
+
+/// What the commits of a segment without a good header call durable at most. Their places and the chain cannot be
+/// checked without its salt; each commit's own digest can. `None`: nothing in the file verifies.
+pub(crate) fn orphans(window: &mut Window<'_>, limit: u32) -> Option<Sequence> {
+    let mut upto = None;
+    let mut offset = u64::from(DATA_OFFSET);
+    while offset + (COMMIT_HEADER_BYTES + COMMIT_TRAILER_BYTES) as u64 <= u64::from(limit) {
+        let header = window.slice(offset, COMMIT_HEADER_BYTES).ok().and_then(CommitHeader::decode_unbound);
+        let trailer = header.and_then(|header| verify_digest(window, offset, &header, limit).ok().flatten());
+        match (header, trailer) {
+            (Some(header), Some(trailer)) => {
+                upto = upto.max(Some(trailer.durable_upto));
+                offset += header.total_bytes().next_multiple_of(COMMIT_ALIGNMENT as u64);
+            }
+            _ => offset += COMMIT_ALIGNMENT as u64,
+        }
+    }
+    upto
+}
+
+/// Reads a commit whole and compares its digest. `None`: it does not fit, or does not verify.
+fn verify_digest(
+    window: &mut Window<'_>,
+    start: u64,
+    header: &CommitHeader,
+    limit: u32,
+) -> io::Result<Option<CommitTrailer>> {
+    let total = header.total_bytes();
+    if start + total > u64::from(limit) {
+        return Ok(None);
+    }
+    let covered = total as usize - 8;
+    let digest = if covered <= window.capacity() {
+        crc_fast::crc64_nvme(window.slice(start, covered)?)
+    } else {
+        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+        let mut done = 0;
+        while done < covered {
+            let chunk = (covered - done).min(window.capacity());
+            digest.update(window.slice(start + done as u64, chunk)?);
+            done += chunk;
+        }
+        digest.finalize()
+    };
+    let tail = window.slice(start + total - COMMIT_TRAILER_BYTES as u64, COMMIT_TRAILER_BYTES)?;
+    let trailer = CommitTrailer::decode(tail).filter(|trailer| trailer.digest == digest);
+    Ok(if planted::is(Bug::TornBatchKept) { CommitTrailer::decode(tail) } else { trailer })
 }
 
 /// The records of one verified commit.

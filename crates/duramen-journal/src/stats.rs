@@ -73,6 +73,8 @@ pub struct Stats {
     pub tail_bytes: usize,
     /// Segments in use.
     pub segments: usize,
+    /// Whether all files that are made ahead are made.
+    pub stocked: bool,
     /// Whether space ran out and has not come back.
     pub no_space: bool,
     /// Whether the journal is poisoned.

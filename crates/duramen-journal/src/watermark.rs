@@ -1,5 +1,6 @@
 //! A sequence that only grows, and those who wait for it to move. Owns the number, a futex word and the wakers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -57,7 +58,8 @@ impl Watermark {
         }
         if self.has_wakers.swap(false, Ordering::SeqCst) {
             for waker in std::mem::take(&mut *lock(&self.wakers)) {
-                waker.wake();
+                // A waker is the caller's code: that it panics must not end the flush (row 29).
+                let _ = catch_unwind(AssertUnwindSafe(move || waker.wake()));
             }
         }
     }

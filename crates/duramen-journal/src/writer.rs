@@ -38,6 +38,8 @@ use crate::watermark::Watermark;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// A body up to this size is copied for the readers of the tail, and its buffer used again at once.
 const COPY_MAX: usize = 16 * 1024;
+/// Commits of a backlog that share one sync.
+const SHARED_MAX: usize = 4;
 /// Buffers kept for later commits.
 const BUFFERS_MAX: usize = 8;
 
@@ -124,10 +126,20 @@ pub(crate) struct Lead {
 #[derive(Default)]
 struct Done {
     durable: Vec<Arc<Commit>>,
-    written: Option<Arc<Commit>>,
+    written: Vec<Arc<Commit>>,
     failed: Vec<Arc<Commit>>,
     error: Option<Error>,
     worked: bool,
+}
+
+impl Done {
+    fn merge(&mut self, other: Done) {
+        self.durable.extend(other.durable);
+        self.written.extend(other.written);
+        self.failed.extend(other.failed);
+        self.error = self.error.take().or(other.error);
+        self.worked |= other.worked;
+    }
 }
 
 /// The writer of one open journal.
@@ -397,16 +409,16 @@ impl Writer {
     }
 
     /// Flushes as the leader until nothing asks for it. The caller has set `flushing`.
+    ///
+    /// It looks for more work after it has woken those whose commit it finished: they are the ones who bring it, and a
+    /// leader that stepped down before would leave the next commit to the first of them alone.
     fn drain(&self) {
         loop {
             let done = self.flush_one(false);
-            let more = {
-                let mut queue = lock(&self.queue);
-                queue.flushing = queue.wants_flush() && queue.failed.is_none();
-                queue.flushing
-            };
             self.tell(done);
-            if !more {
+            let mut queue = lock(&self.queue);
+            queue.flushing = queue.wants_flush() && queue.failed.is_none();
+            if !queue.flushing {
                 return;
             }
         }
@@ -419,51 +431,72 @@ impl Writer {
             let done = self.flush_one(false);
             let reached = !done.worked
                 || done.durable.iter().chain(&done.failed).any(|commit| Arc::ptr_eq(commit, goal))
-                || (level == WRITTEN && done.written.as_ref().is_some_and(|commit| Arc::ptr_eq(commit, goal)));
-            let mut wake = false;
-            {
-                let mut queue = lock(&self.queue);
-                if reached {
-                    let more = queue.wants_flush() && queue.failed.is_none();
-                    queue.flushing = more;
-                    queue.handed_over = more && !self.inline;
-                    wake = queue.handed_over;
-                }
+                || (level == WRITTEN && done.written.iter().any(|commit| Arc::ptr_eq(commit, goal)));
+            if !reached {
+                self.tell(done);
+                continue;
             }
-            if wake {
+            // Where others waited too there is a crowd, and the flusher thread serves it better.
+            let crowd = done.durable.iter().any(|commit| commit.completion.has_sleepers());
+            let more = {
+                let mut queue = lock(&self.queue);
+                let more = (queue.wants_flush() || crowd) && queue.failed.is_none();
+                queue.flushing = more;
+                queue.handed_over = more && !self.inline;
+                more
+            };
+            if more && !self.inline {
                 self.wake_flusher();
             }
-            let more_inline = reached && self.inline && lock(&self.queue).flushing;
             self.tell(done);
-            if more_inline {
+            if more && self.inline {
                 self.drain();
             }
-            if reached {
-                return;
-            }
+            return;
         }
     }
 
-    /// Writes the oldest commit, if there is one; syncs it if it is prompt, or if told to.
+    /// Writes the oldest commit, if there is one; syncs it if it is prompt, or if told to. Under a backlog a few commits
+    /// share one sync: the size bound keeps a lone flush short, and there is nothing short about a queue.
     fn flush_one(&self, sync: bool) -> Done {
         let mut lead = lock(&self.lead);
         self.flush_held(&mut lead, sync)
     }
 
     fn flush_held(&self, lead: &mut Lead, sync: bool) -> Done {
-        let taken = {
-            let mut queue = lock(&self.queue);
-            let taken = queue.ready.pop_front().or_else(|| {
-                queue.asked = false;
-                queue.open.take()
-            });
-            if taken.as_ref().is_some_and(|gathering| sync || gathering.prompt) {
-                queue.unsynced_records = 0;
+        let mut done = Done::default();
+        let mut owed = false;
+        for round in 1..=SHARED_MAX {
+            let (taken, more) = {
+                let mut queue = lock(&self.queue);
+                let taken = queue.ready.pop_front().or_else(|| {
+                    queue.asked = false;
+                    queue.open.take()
+                });
+                if taken.as_ref().is_some_and(|gathering| sync || gathering.prompt) {
+                    queue.unsynced_records = 0;
+                }
+                (taken, !queue.ready.is_empty() && round < SHARED_MAX)
+            };
+            let Some(gathering) = taken else { break };
+            owed |= sync || gathering.prompt;
+            let well = self.flush_gathering(lead, gathering, owed && !more, &mut done);
+            owed &= more && well;
+            if !more || !well {
+                break;
             }
-            taken
-        };
-        let Some(mut gathering) = taken else { return Done::default() };
-        let sync = sync || gathering.prompt;
+        }
+        if owed {
+            // A commit before one that failed was to be synced with it.
+            let mut told = Vec::new();
+            let _ = self.step(lead, &mut told, Log::sync);
+            told.into_iter().for_each(|other| done.merge(other));
+        }
+        done
+    }
+
+    /// Writes one commit. `false`: it failed, and everything behind it with it.
+    fn flush_gathering(&self, lead: &mut Lead, mut gathering: Gathering, sync: bool, done: &mut Done) -> bool {
         let first = gathering.commit.first;
         let bytes = gathering.body_bytes();
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -477,14 +510,15 @@ impl Writer {
             lead.log.append(&mut body, sync)
         }))
         .unwrap_or_else(|_| Err(Failure::Fatal(Error::InvalidAppend { reason: "the flushing thread panicked" })));
-        let mut done = match result {
+        let well = result.is_ok();
+        done.merge(match result {
             Ok(()) => self.appended(lead, gathering, sync),
             Err(Failure::Refused(error)) => self.refused(lead, gathering.commit, error),
             Err(Failure::Fatal(error)) => self.poison(lead, Some(gathering.commit), error),
-        };
+        });
         done.worked = true;
         self.release_room(bytes, lead);
-        done
+        well
     }
 
     /// A commit was written.
@@ -508,7 +542,7 @@ impl Writer {
             if Arc::strong_count(&commit) > 1 {
                 lead.unsynced.push(commit.clone());
             }
-            done.written = Some(commit);
+            done.written.push(commit);
         }
         self.durable.advance(lead.log.durable, &self.world);
         done
@@ -584,7 +618,7 @@ impl Writer {
     /// Tells whoever waits, with no lock held.
     fn tell(&self, done: Done) {
         let environment = &*self.world.environment;
-        if let Some(commit) = done.written {
+        for commit in done.written {
             commit.completion.written(environment);
         }
         for commit in done.durable {
@@ -801,9 +835,10 @@ impl Writer {
                 return;
             }
             let now = self.world.environment.now();
-            let deadline = queue.deadline();
+            // After a failure nothing is due any more; what was would lie in the past, and the thread would spin.
+            let deadline = queue.deadline().filter(|_| queue.failed.is_none());
             let mark = self.mark_due(&queue);
-            if queue.failed.is_none() && [deadline, mark].into_iter().flatten().any(|at| at <= now) {
+            if [deadline, mark].into_iter().flatten().any(|at| at <= now) {
                 drop(queue);
                 self.tick();
                 continue;
@@ -822,7 +857,7 @@ impl Writer {
             queue.flusher_until = until;
             queue.flusher_dozes = !active;
             drop(queue);
-            self.world.environment.wait(&self.flusher, word, until.map(|at| at - now));
+            self.world.environment.wait(&self.flusher, word, until.map(|at| at.saturating_sub(now)));
         }
     }
 
@@ -841,6 +876,7 @@ impl Writer {
         stats.written = self.written.get();
         stats.first = segments.first().map_or(1, |segment| segment.header.first_sequence);
         stats.segments = segments.len();
+        stats.stocked = self.pool.is_stocked();
         stats.tail_bytes = self.catalog.tail_bytes();
         stats
     }

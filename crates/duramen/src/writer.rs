@@ -4,6 +4,7 @@
 //! One thread pushes; the journal's threads call back when a batch is durable; one printer thread says so on standard
 //! output, so that a slow reader of the acknowledgements never holds up a commit.
 
+use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,8 +47,9 @@ struct Sink {
     next: Option<Sequence>,
     /// Lines that ended in the batch or before it, in this run.
     lines: u64,
-    /// Lines that the journal took.
-    accepted: u64,
+    /// Batches that the journal took and whose durability is not known here yet: their last sequence, and the lines
+    /// of the run up to their end.
+    taken: VecDeque<(Sequence, u64)>,
     progress: Arc<Progress>,
     sender: Option<mpsc::Sender<u64>>,
     /// Under the policy `Never` no batch becomes durable by itself, so nobody waits for one.
@@ -89,7 +91,7 @@ impl LineWriter {
             folder: folder.to_path_buf(),
             next: None,
             lines: 0,
-            accepted: 0,
+            taken: VecDeque::new(),
             progress: Arc::default(),
             sender,
             tracked: options.policy != SyncPolicy::Never,
@@ -122,10 +124,9 @@ impl LineWriter {
     /// Returns how many lines of this run are durable, and the first error if there was one.
     pub fn settle(mut self) -> (u64, Result<(), Error>) {
         let synced = self.sink.journal.sync().map(|_| ());
-        if synced.is_ok() && self.sink.failure().is_none() {
-            self.sink.progress.acknowledge(self.sink.accepted, self.sink.sender.as_ref());
-        }
         let closed = self.sink.journal.close();
+        // Not every callback must have run by now; the watermark knows.
+        self.sink.acknowledge_taken();
         drop(self.sink.sender.take());
         let failure = self.sink.failure();
         let durable = self.sink.progress.durable_lines.load(Ordering::Acquire);
@@ -159,13 +160,15 @@ impl Sink {
         // A commit that found the disk full gives its sequences back. If space returned just then, this batch was taken
         // in its place: the run ends here, before the order of its lines is lost any further.
         let refused = self.next.is_some_and(|next| next != ticket.first());
-        self.next = Some(ticket.first() + records);
         if refused {
+            self.taken.retain(|(last, _)| *last < ticket.first());
             let path = self.folder.clone();
             return Err(self.failure().unwrap_or(Error::NoSpace { path }));
         }
+        self.next = Some(ticket.first() + records);
         self.batch.clear();
-        self.accepted = self.lines;
+        self.acknowledge_taken();
+        self.taken.push_back((ticket.last(), self.lines));
         if self.tracked {
             let (lines, progress, sender) = (self.lines, Arc::clone(&self.progress), self.sender.clone());
             ticket.on_durable(move |result: Result<Sequence, Error>| match result {
@@ -174,6 +177,15 @@ impl Sink {
             });
         }
         Ok(())
+    }
+
+    /// Counts what the watermark has passed.
+    fn acknowledge_taken(&mut self) {
+        let durable = self.journal.durable();
+        while let Some(&(_, lines)) = self.taken.front().filter(|(last, _)| *last <= durable) {
+            self.taken.pop_front();
+            self.progress.acknowledge(lines, self.sender.as_ref());
+        }
     }
 
     fn failure(&self) -> Option<Error> {

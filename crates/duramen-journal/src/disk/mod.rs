@@ -84,6 +84,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Takes the exclusive lock on a file, which is created when missing. Held by someone else: `WouldBlock` at once.
     /// The lock ends when the value is dropped or its process dies.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// Whether someone holds the exclusive lock on a file. Creates nothing: a missing file is not locked. Safe beside an
+    /// attempt to take the lock, which it must not make fail.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
     /// Tells what file system a directory lies on.
     fn file_system(&self, path: &Path) -> io::Result<FileSystem>;
 }
@@ -110,6 +113,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reserves space for, and grows the file to, `bytes` (`fallocate`; `set_len` where that is not supported). Contents
     /// of the grown part read as zeros but are not "written": see PHYSICS on unwritten extents.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Begins to write cached bytes of a range to the device, and does not wait: a hint, so that a later sync finds less
+    /// to do. Makes nothing durable, and tells no error.
+    fn start_writeback(&self, _offset: u64, _bytes: u64) {}
     /// Drops clean cached pages, so that the next read comes from the device. A hint: may do nothing.
     fn drop_cache(&self) -> io::Result<()>;
 }

@@ -13,6 +13,7 @@
 )]
 
 use std::fs::{self, File};
+use std::num::NonZeroU64;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -30,6 +31,10 @@ use crate::sync::AtomicU32;
 
 /// What [`SyncMethod::Direct`] asks of buffers, offsets and lengths. Many devices take 512, but 4096 holds everywhere.
 const DIRECT_ALIGNMENT_BYTES: usize = 4096;
+
+/// How often the lock is asked for again: a reader that looks whether it is held holds it itself, for microseconds.
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// The kernel's disk together with the kernel's clock, randomness and threads.
 pub fn world() -> World {
@@ -152,11 +157,36 @@ impl Disk for RealDisk {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         // Opened for writing, because a network file system turns flock into a byte-range lock, which asks for that.
         let file = self.open_regular(path, OFlags::RDWR | OFlags::CREATE)?;
-        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))?;
+        let mut attempts_left = LOCK_ATTEMPTS;
+        loop {
+            match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if attempts_left > 0 => attempts_left -= 1,
+                Err(error) => return Err(error.into()),
+            }
+            thread::sleep(LOCK_PAUSE);
+        }
         if self.modes.file != Modes::default().file {
             file.set_permissions(fs::Permissions::from_mode(self.modes.file))?;
         }
         Ok(Box::new(RealLock { file }))
+    }
+
+    /// Takes the shared lock for some microseconds; [`RealDisk::lock`] waits them out. Of the ways to ask without taking,
+    /// `F_OFD_GETLK` sees no `flock`, and `/proc/locks` none of another process namespace.
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let file = match self.open_regular(path, OFlags::RDONLY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)) {
+            Ok(()) => {
+                rustix::fs::flock(&file, FlockOperation::Unlock)?;
+                Ok(false)
+            }
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
@@ -366,6 +396,14 @@ impl DiskFile for RealFile {
                 }
                 Err(error.into())
             }
+        }
+    }
+
+    /// "Will not need" makes the kernel start writing what is dirty in the range, and is the only way to it that needs no
+    /// unsafe code; pages that are being written stay in the cache.
+    fn start_writeback(&self, offset: u64, bytes: u64) {
+        if let Some(bytes) = NonZeroU64::new(bytes) {
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), Advice::DontNeed);
         }
     }
 

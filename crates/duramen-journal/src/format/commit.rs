@@ -2,7 +2,7 @@
 
 use super::{
     BLOCK_HEADER_BYTES, Binding, COMMIT_ALIGNMENT, COMMIT_HEADER_BYTES, COMMIT_TRAILER_BYTES, Codec, PAGE_BYTES,
-    align_up, u16_at, u32_at, u64_at,
+    align_up, array, u16_at, u32_at, u64_at,
 };
 use crate::planted::{self, Bug};
 use crate::{LogNumber, Sequence};
@@ -82,8 +82,7 @@ impl CommitHeader {
     }
 
     fn check(bytes: &[u8], binding: &Binding, offset: u32) -> u32 {
-        let mut covered = [0u8; COMMIT_HEADER_BYTES - 8];
-        covered.copy_from_slice(&bytes[8..COMMIT_HEADER_BYTES]);
+        let mut covered: [u8; COMMIT_HEADER_BYTES - 8] = array(bytes, 8);
         if planted::is(Bug::LengthOutsideChecksum) {
             covered[20..24].fill(0);
         }
@@ -94,6 +93,15 @@ impl CommitHeader {
     pub fn decode(bytes: &[u8], binding: &Binding, offset: u32) -> Option<CommitHeader> {
         let bytes = bytes.get(..COMMIT_HEADER_BYTES)?;
         if u32_at(bytes, 0) != COMMIT_MAGIC || u32_at(bytes, 4) != Self::check(bytes, binding, offset) {
+            return None;
+        }
+        Self::decode_unbound(bytes)
+    }
+
+    /// Reads a header without its check value: where the segment's salt is lost, only the digest can tell.
+    pub fn decode_unbound(bytes: &[u8]) -> Option<CommitHeader> {
+        let bytes = bytes.get(..COMMIT_HEADER_BYTES)?;
+        if u32_at(bytes, 0) != COMMIT_MAGIC {
             return None;
         }
         Some(CommitHeader {
@@ -190,7 +198,7 @@ impl BlockHeader {
         bytes[16..20].copy_from_slice(&self.first_index.to_le_bytes());
         bytes[20..22].copy_from_slice(&self.records.to_le_bytes());
         bytes[22] = self.codec.number();
-        let check = binding.check(offset, u64::MAX, &bytes[4..]);
+        let check = binding.check::<20>(offset, u64::MAX, &array(&bytes, 4));
         bytes[..4].copy_from_slice(&check.to_le_bytes());
         bytes
     }
@@ -206,7 +214,7 @@ impl BlockHeader {
             records: u16_at(bytes, 20),
             codec: Codec::from_number(bytes[22])?,
         };
-        let good = u32_at(bytes, 0) == binding.check(offset, u64::MAX, &bytes[4..])
+        let good = u32_at(bytes, 0) == binding.check::<20>(offset, u64::MAX, &array(bytes, 4))
             && header.body_bytes as usize <= BLOCK_BODY_MAX
             && header.stored_bytes <= header.body_bytes;
         good.then_some(header)

@@ -59,6 +59,7 @@ pub struct Binding {
 impl Binding {
     /// The binding of a segment: journal id, segment number and the salt of this use.
     pub fn new(journal_id: &[u8; 16], number: u64, salt: u64) -> Binding {
+        let (number, salt) = if planted::is(Bug::RecycledSaltKept) { (0, 0) } else { (number, salt) };
         let mut bytes = [0u8; 32];
         bytes[..16].copy_from_slice(journal_id);
         bytes[16..24].copy_from_slice(&number.to_le_bytes());
@@ -77,15 +78,24 @@ impl Binding {
     }
 
     /// CRC32C of a small structure at an offset.
-    fn check(&self, offset: u32, position: u64, bytes: &[u8]) -> u32 {
-        let mut buffer = [0u8; 16 + COMMIT_HEADER_BYTES];
-        let offset = if planted::is(Bug::ChecksumNotBoundToOffset) { 0 } else { offset };
+    fn check<const LENGTH: usize>(&self, offset: u32, position: u64, bytes: &[u8; LENGTH]) -> u32 {
+        const { assert!(LENGTH <= 32) };
+        let unbound = planted::is(Bug::ChecksumNotBoundToOffset);
+        let (offset, position) = if unbound { (0, 0) } else { (offset, position) };
+        let mut buffer = [0u8; 48];
         buffer[..4].copy_from_slice(&self.seed.to_le_bytes());
         buffer[4..8].copy_from_slice(&offset.to_le_bytes());
         buffer[8..16].copy_from_slice(&position.to_le_bytes());
-        buffer[16..16 + bytes.len()].copy_from_slice(bytes);
-        crc_fast::crc32_iscsi(&buffer[..16 + bytes.len()])
+        buffer[16..16 + LENGTH].copy_from_slice(bytes);
+        crc_fast::crc32_iscsi(&buffer[..16 + LENGTH])
     }
+}
+
+/// A slice of exactly this length as an array.
+fn array<const LENGTH: usize>(bytes: &[u8], at: usize) -> [u8; LENGTH] {
+    let mut out = [0u8; LENGTH];
+    out.copy_from_slice(&bytes[at..at + LENGTH]);
+    out
 }
 
 /// How a commit's body is stored.

@@ -1,6 +1,6 @@
 //! A record's header: 20 bytes in front of each payload.
 
-use super::{Binding, RECORD_HEADER_BYTES, u32_at};
+use super::{Binding, RECORD_HEADER_BYTES, array, u32_at};
 use crate::{LogNumber, Sequence};
 
 /// Bit 0 of a record's flags: the batch goes on with the next record.
@@ -40,7 +40,7 @@ impl RecordHeader {
 
     /// Writes the check value into an encoded header, once the place is known.
     pub fn seal(bytes: &mut [u8], binding: &Binding, offset: u32, sequence: Sequence) {
-        let check = binding.check(offset, sequence, &bytes[4..RECORD_HEADER_BYTES]);
+        let check = binding.check::<16>(offset, sequence, &array(bytes, 4));
         bytes[..4].copy_from_slice(&check.to_le_bytes());
     }
 
@@ -60,7 +60,7 @@ impl RecordHeader {
     /// Reads and checks a header. `None`: too few bytes, or not the header of this sequence at this place.
     pub fn decode(bytes: &[u8], binding: &Binding, offset: u32, sequence: Sequence) -> Option<RecordHeader> {
         let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
-        let good = binding.check(offset, sequence, &bytes[4..]) == u32_at(bytes, 0)
+        let good = binding.check::<16>(offset, sequence, &array(bytes, 4)) == u32_at(bytes, 0)
             && bytes[17] & !FLAG_MORE == 0
             && bytes[18] == 0
             && bytes[19] == 0;

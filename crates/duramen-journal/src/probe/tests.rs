@@ -96,6 +96,9 @@ impl Disk for Shared {
     fn sync_dir(&self, _path: &Path) -> io::Result<()> {
         unreachable!("the probe's name need not last")
     }
+    fn is_locked(&self, _path: &Path) -> io::Result<bool> {
+        unreachable!("the probe locks nothing")
+    }
     fn lock(&self, _path: &Path) -> io::Result<Box<dyn Lock>> {
         unreachable!("the probe locks nothing")
     }

@@ -189,7 +189,7 @@ pub fn tables(data: &[u8]) {
 pub fn identity(data: &[u8]) {
     let _ = Identity::decode(data);
     let mut pieces = Pieces(data);
-    let made = Identity { journal_id: pieces.take(), kind: pieces.take() };
+    let made = Identity { journal_id: pieces.take(), kind: pieces.take(), method: pieces.u8() };
     let encoded = made.encode();
     assert_eq!(Identity::decode(&encoded), Ok(made));
     let signed: [u8; IDENTITY_BYTES] = signed_page(data, &encoded, FRAME);
@@ -197,6 +197,9 @@ pub fn identity(data: &[u8]) {
         assert_eq!(Identity::decode(&identity.encode()), Ok(identity));
     }
 }
+
+/// As they are read: a level is not stored.
+const CODECS: [format::Codec; 3] = [format::Codec::None, format::Codec::Lz4, format::Codec::Zstd(0)];
 
 /// A commit's header and trailer.
 pub fn commit(data: &[u8]) {
@@ -212,7 +215,6 @@ pub fn commit(data: &[u8]) {
         CommitKind::ClosingMark,
         CommitKind::Checkpoint,
     ];
-    let codecs = [format::Codec::None, format::Codec::Lz4, format::Codec::Zstd(0)];
     let made = CommitHeader {
         first_sequence: pieces.u64(),
         previous_digest: pieces.u64(),
@@ -221,7 +223,7 @@ pub fn commit(data: &[u8]) {
         body_bytes: pieces.u32(),
         padding: pieces.u16(),
         kind: kinds[usize::from(pieces.u8()) % kinds.len()],
-        codec: codecs[usize::from(pieces.u8()) % codecs.len()],
+        codec: CODECS[usize::from(pieces.u8()) % CODECS.len()],
     };
     let mut encoded = [0u8; format::COMMIT_HEADER_BYTES];
     made.encode(&mut encoded, &binding, offset);
@@ -246,7 +248,8 @@ pub fn block(data: &[u8]) {
         body_bytes: pieces.u32(),
         stored_crc: pieces.u32(),
         first_index: pieces.u32(),
-        records: pieces.u32(),
+        records: pieces.u16(),
+        codec: CODECS[usize::from(pieces.u8()) % CODECS.len()],
     };
     let read = BlockHeader::decode(&made.encode(&binding, offset), &binding, offset);
     let bounded = made.body_bytes as usize <= format::BLOCK_BODY_MAX && made.stored_bytes <= made.body_bytes;

@@ -59,7 +59,10 @@ pub fn tell_end(report: &Report, end: End) -> Exit {
             Exit::Damaged
         }
         End::Closed | End::Idle | End::Live | End::New => Exit::Complete,
-        End::Damaged => Exit::Damaged,
+        End::Damaged => {
+            eprintln!("duramen: no record is lost by it; the next `append` mends what can be mended");
+            Exit::Damaged
+        }
         _ => {
             if let Some(cut) = &report.cut {
                 eprintln!("duramen: {cut}");

@@ -34,7 +34,7 @@ pub fn run(arguments: &cli::Verify, stop: &Stop) -> anyhow::Result<Exit> {
     let time = environment.now().saturating_sub(begin);
     let mut out = io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{}", verification.report.to_json())?;
+        writeln!(out, "{}", verification.to_json())?;
     } else {
         write!(out, "{}", verification.report)?;
         let speed = verification.bytes as f64 / time.as_secs_f64().max(1e-9);

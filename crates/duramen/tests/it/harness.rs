@@ -106,11 +106,19 @@ pub fn assert_code(output: &Output, expected: i32) {
     assert!(!said.contains("panicked"), "a panic: {said}");
 }
 
+/// Adds small segments to the words of a writer that says nothing of them: preparing those of the default size is
+/// most of the time that such a short test would take.
+fn with_small_segments<'w>(words: &[&'w str]) -> impl Iterator<Item = &'w OsStr> {
+    let said = words.iter().any(|word| ["--segment-bytes", "--edge"].contains(word));
+    let small: &[&str] = if said { &[] } else { &["--segment-bytes", "256K"] };
+    words.iter().chain(small).map(|word| OsStr::new(*word)).collect::<Vec<_>>().into_iter()
+}
+
 /// Appends, asserting success.
 #[track_caller]
 pub fn append(folder: &Path, words: &[&str], input: &[u8]) {
     let mut all = vec![OsStr::new("append"), folder.as_os_str()];
-    all.extend(words.iter().map(OsStr::new));
+    all.extend(with_small_segments(words));
     assert_code(&journal(&all, input), 0);
 }
 
@@ -140,7 +148,7 @@ pub struct Writer {
 impl Writer {
     pub fn start(folder: &Path, words: &[&str]) -> Writer {
         let mut all = vec![OsStr::new("journal"), OsStr::new("append"), folder.as_os_str(), OsStr::new("--ack")];
-        all.extend(words.iter().map(OsStr::new));
+        all.extend(with_small_segments(words));
         let mut child = command(&all).spawn().expect("the binary starts");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         Writer { input: child.stdin.take(), child, output }

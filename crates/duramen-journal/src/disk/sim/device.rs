@@ -326,6 +326,13 @@ impl Disk for SimDisk {
         Ok(Box::new(SimLock { shared: self.shared.clone(), node }))
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let call = self.shared.begin(Operation::Open, path)?;
+        let (directory, name) = call.core.state.resolve_parent(path)?;
+        let found = call.core.state.directory(directory)?.cached.find(name);
+        Ok(found.is_some_and(|node| call.core.locks.contains(&node)))
+    }
+
     fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
         let core = self.shared.lock();
         core.state.resolve(path)?;

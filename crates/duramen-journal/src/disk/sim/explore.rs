@@ -48,6 +48,14 @@ pub trait Scenario: Sync {
     /// What is wrong, in words: it ends the exploration.
     fn recover(&self, world: &World, history: &History<Self::Event>) -> Result<(), String>;
 
+    /// As [`Self::recover`], after only the process died: what was written must be there too.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn recover_killed(&self, world: &World, history: &History<Self::Event>) -> Result<(), String> {
+        self.recover(world, history)
+    }
+
     /// As [`Self::recover`], on a disk that went on refusing writes or syncs while only the process died: opening may
     /// fail, but must not panic nor serve what was never acknowledged.
     ///
@@ -464,7 +472,11 @@ fn recover<S: Scenario>(
         disk.record(history.mark());
     }
     let world = disk.world();
-    guard(|| if refused { scenario.recover_refused(&world, history) } else { scenario.recover(&world, history) })?;
+    guard(|| match (refused, kill) {
+        (true, _) => scenario.recover_refused(&world, history),
+        (false, true) => scenario.recover_killed(&world, history),
+        (false, false) => scenario.recover(&world, history),
+    })?;
     Ok(if record { disk.recorded() } else { Vec::new() })
 }
 

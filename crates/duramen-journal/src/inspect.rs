@@ -1,1 +1,0 @@
-//! Tools' view of a journal.

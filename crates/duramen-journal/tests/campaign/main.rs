@@ -1,0 +1,94 @@
+//! The crash campaign: every workload, every crash within the budget, every bit of a closed journal. Owns the budgets
+//! and the line that CI prints.
+//!
+//! `DURAMEN_CAMPAIGN_STATES` is the goal in states over all workloads; `DURAMEN_CAMPAIGN_ONLY` names one workload;
+//! `DURAMEN_CAMPAIGN_REPLAY` with it replays one crash.
+
+mod checker;
+mod damage;
+mod model;
+mod script;
+mod workloads;
+
+use std::time::Instant;
+
+use duramen_journal::disk::sim::{Budget, Counts, explore, replay, sweep_faults};
+
+use script::Script;
+
+/// States of the plain test run, which a newcomer waits for.
+const STATES_SMALL: u64 = 6_000;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn budget(states_max: u64) -> Budget {
+    Budget {
+        states_max,
+        images_per_moment_max: 4_096,
+        nested_share_percent: 25,
+        operations_max: 20_000,
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+        images_per_fault_max: 6,
+        ..Budget::default()
+    }
+}
+
+fn try_script(script: &Script, states_max: u64) -> Counts {
+    let budget = budget(states_max);
+    let result = if script.sweep {
+        sweep_faults(script, &budget, &|| ())
+    } else {
+        explore(script, &budget, &|| ())
+    };
+    result.unwrap_or_else(|failure| panic!("{}: {failure}", script.name))
+}
+
+fn try_damage() {
+    for (name, cases) in damage::ALL {
+        let count = cases().unwrap_or_else(|message| panic!("{name}: {message}"));
+        println!("{name:28} {count:7} cases");
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the time that a workload takes is printed")]
+fn campaign() {
+    let goal = number("DURAMEN_CAMPAIGN_STATES", STATES_SMALL);
+    let only = std::env::var("DURAMEN_CAMPAIGN_ONLY").ok();
+    let scripts: Vec<Script> =
+        workloads::all().into_iter().filter(|script| only.as_ref().is_none_or(|only| *only == script.name)).collect();
+    if let Ok(choice) = std::env::var("DURAMEN_CAMPAIGN_REPLAY") {
+        replay(&scripts[0], &budget(u64::MAX), &choice).unwrap_or_else(|failure| panic!("{failure}"));
+        return;
+    }
+    let mut counts = Counts::default();
+    if only.is_none() {
+        try_damage();
+    }
+    for (place, script) in scripts.iter().enumerate() {
+        let began = Instant::now();
+        let share = goal.saturating_sub(counts.states) / (scripts.len() - place) as u64;
+        let tried = try_script(script, share.max(50));
+        let seconds = began.elapsed().as_secs_f64();
+        println!(
+            "{:28} {:7} states ({:6} nested, {:5} kills), {:6} duplicates, {:4} moments, {:7.0} a second",
+            script.name,
+            tried.states,
+            tried.nested,
+            tried.kills,
+            tried.duplicates,
+            tried.moments,
+            tried.states as f64 / seconds
+        );
+        counts.add(&tried);
+    }
+    println!(
+        "campaign: {} workloads, {} states ({} nested, {} duplicates skipped)",
+        scripts.len(),
+        counts.states,
+        counts.nested,
+        counts.duplicates
+    );
+}
