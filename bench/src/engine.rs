@@ -117,6 +117,12 @@ pub trait Engine: Send + Sync {
     /// Shows every record of lane 0 to `visit`, in order.
     fn scan(&self, visit: &mut dyn FnMut(&[u8])) -> Outcome<()>;
 
+    /// Waits until the engine has prepared in the background what opening it started, as far as it can tell. Works that
+    /// time appends call it before they start, as the raw bound's file is preallocated; works that time the opening do not.
+    fn settle(&self) -> Outcome<()> {
+        Ok(())
+    }
+
     /// How many syncs the engine asked the device for since it was opened, where it counts them.
     fn syncs(&self) -> Option<u64> {
         None
@@ -124,6 +130,13 @@ pub trait Engine: Send + Sync {
 
     /// Closes the log in good order.
     fn close(self: Box<Self>) -> Outcome<()>;
+}
+
+/// Opens a log for a work that times what comes after the opening.
+pub fn open_settled(system: &dyn System, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {
+    let engine = system.open(folder, setup)?;
+    engine.settle()?;
+    Ok(engine)
 }
 
 /// The answer of an engine that is asked for what [`System::can`] denied.

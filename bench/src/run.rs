@@ -116,6 +116,10 @@ fn circumstances(arguments: &Arguments, context: &Context, probed: &[(SyncMethod
             "records",
             format!("{} B, random; {} where they are counted", context.scale.record_bytes, context.scale.records),
         ),
+        fact(
+            "not timed",
+            "preallocating the raw bound's file; preparing Duramen's spare segments after opening".to_owned(),
+        ),
         fact("one durable page, probed; the first is the raw bound's method", methods.join(", ")),
     ];
     let words = host.file_system.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::commit::fill;
 use super::{Better, Context, Metric, Unit, Values, Work};
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Setup, System, Traffic};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Setup, System, Traffic, open_settled};
 use crate::host::{Scratch, resident_bytes};
 use crate::pool::{Pool, Random};
 
@@ -142,7 +142,7 @@ const TAIL_RECORDS: u64 = 2_000;
 fn tail(context: &Context, system: &dyn System) -> Outcome<Values> {
     let scratch = context.scratch()?;
     let records = context.scale.records.clamp(TAIL_RECORDS, 20_000);
-    let engine = system.open(scratch.path(), &stored_setup(context.scale.record_bytes, records))?;
+    let engine = open_settled(system, scratch.path(), &stored_setup(context.scale.record_bytes, records))?;
     let pool = Pool::new(context.scale.record_bytes);
     fill(&*engine, &pool, records)?;
     let rate = random_reads(&*engine, &pool, records - TAIL_RECORDS, TAIL_RECORDS, context.scale.duration / 2)?;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use bytes::Bytes;
 
@@ -15,10 +15,15 @@ use crate::disk::{Access, Disk, DiskFile};
 use crate::error::Error;
 use crate::format::{Binding, Footer, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader, payload_checksum};
 use crate::record::Record;
-use crate::sync::lock;
 
 /// Entries in one piece of an active index: pieces never move, so growing one copies nothing.
 const PIECE: usize = 1 << 14;
+
+/// Locks as [`crate::sync::lock`] does, but always the standard library's mutex: a lookup is one step for whoever explores
+/// interleavings, so that its locks, held for nanoseconds, are none of theirs.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 /// Places of the records of a segment without footer: 4 bytes each.
 #[derive(Debug, Default)]

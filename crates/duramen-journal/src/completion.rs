@@ -4,7 +4,7 @@
 //! Invariants:
 //! - The word only grows: buffered, written, durable or failed. The last two are final.
 //! - A sleeper counts itself before it compares the word (in the kernel); the finisher stores the word before it reads
-//!   the count. One of the two sees the other.
+//!   the count. A fence on each side lets one of the two see the other, whatever the kernel's own load promises.
 //! - A callback is taken out of the list by whoever runs it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use std::task::Waker;
 
 use crate::disk::Environment;
 use crate::error::Error;
-use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use crate::sync::{AtomicU32, Mutex, Ordering, fence, lock};
 
 /// In memory.
 pub(crate) const BUFFERED: u32 = 0;
@@ -85,6 +85,7 @@ impl Completion {
                 return Ok(());
             }
             self.sleepers.fetch_add(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
             environment.wait(&self.word, word, None);
             self.sleepers.fetch_sub(1, Ordering::SeqCst);
         }
@@ -150,6 +151,7 @@ impl Completion {
     }
 
     fn wake(&self, environment: &dyn Environment) {
+        fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             environment.wake(&self.word, u32::MAX);
         }

@@ -33,6 +33,8 @@ pub(crate) const FRONT: usize = PAGE_BYTES + COMMIT_HEADER_BYTES;
 /// Above this a commit is written and then synced, also where one call could do both: the device gets its work earlier.
 const WRITE_SYNC_MAX: usize = 1 << 20;
 
+/// An unsynced commit of this size is a part of a bulk load.
+const BULK_BYTES: usize = 128 << 10;
 /// Unsynced bytes after which the device is told to begin with them.
 const WRITEBACK_BYTES: u64 = 1 << 20;
 
@@ -340,7 +342,7 @@ impl Log {
         buffer.truncate(body_end);
         written?;
         self.active.end = end;
-        self.pool.consumed(end);
+        self.pool.consumed(end, !sync && pages >= BULK_BYTES);
         self.active.digest = trailer.digest;
         self.active.last = Some(header.kind);
         // A commit without records witnesses all before it, provided that all before it was durable.

@@ -123,10 +123,14 @@ pub(crate) struct Pool {
     /// Grows with each change, for whoever waits for one.
     word: AtomicU32,
     direct: AtomicBool,
+    /// Nobody will need what is being made ahead.
+    stopping: AtomicBool,
     /// There is no keeper: the writer calls [`Pool::work`].
     inline: AtomicBool,
     /// How far the segment in use is filled: the next one is made a little faster than that.
     consumed: AtomicU32,
+    /// The latest commit was large and not synced: zeros in front of such ones only cost bandwidth.
+    bulk: AtomicBool,
 }
 
 /// How a new file is filled with zeros.
@@ -154,8 +158,10 @@ impl Pool {
             urgent: AtomicBool::new(false),
             word: AtomicU32::new(0),
             direct: AtomicBool::new(true),
+            stopping: AtomicBool::new(false),
             inline: AtomicBool::new(false),
             consumed: AtomicU32::new(0),
+            bulk: AtomicBool::new(false),
         }
     }
 
@@ -192,7 +198,9 @@ impl Pool {
         }
     }
 
+    /// Ends the keeper: what only spares later work is given up where it stands.
     pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         lock(&self.state).stopped = true;
         self.changed();
     }
@@ -240,7 +248,8 @@ impl Pool {
             let result = self.seal(seal);
             return self.done(|state| state.failed = state.failed.take().or(result.err()));
         }
-        if let Some(number) = state.wanted.take() {
+        let stopped = state.stopped;
+        if let Some(number) = state.wanted.take().filter(|_| !stopped) {
             let spare = state.spare();
             state.busy = true;
             drop(state);
@@ -250,7 +259,7 @@ impl Pool {
                 Err(error) => state.no_space = Some(error),
             });
         }
-        if state.reserve_wanted && state.no_space.is_none() {
+        if state.reserve_wanted && state.no_space.is_none() && !stopped {
             state.reserve_wanted = false;
             state.busy = true;
             drop(state);
@@ -258,7 +267,7 @@ impl Pool {
             return self.done(|state| state.reserve = made.ok());
         }
         let stock = state.spares.len() + state.blanks.len() < self.plan.spares_max && self.stocks();
-        if stock && !state.stopped && state.no_space.is_none() && state.ready.is_some() {
+        if stock && !stopped && state.no_space.is_none() && state.ready.is_some() {
             state.spare_number += 1;
             let number = state.spare_number;
             state.busy = true;
@@ -446,9 +455,10 @@ impl Pool {
         if out_of_space(&error) { Error::io("sync", path, error) } else { Error::sync(path, error) }
     }
 
-    /// How far the segment in use is filled.
-    pub fn consumed(&self, bytes: u32) {
+    /// How far the segment in use is filled, and whether by large commits that nobody syncs.
+    pub fn consumed(&self, bytes: u32, bulk: bool) {
         self.consumed.store(bytes, Ordering::Relaxed);
+        self.bulk.store(bulk, Ordering::Relaxed);
     }
 
     /// Writes zeros, so that later commits change neither size nor extents.
@@ -457,7 +467,11 @@ impl Pool {
         let total = u64::from(bytes);
         let mut offset = 0;
         let wanted = |offset| offset < total && fill != Fill::Skip;
-        while wanted(offset) && !(fill == Fill::Paced && self.urgent.load(Ordering::Relaxed)) {
+        let hurry = || self.urgent.load(Ordering::Relaxed) || self.bulk.load(Ordering::Relaxed);
+        while wanted(offset) && !(fill == Fill::Paced && hurry()) {
+            if fill == Fill::Paced && self.stopping.load(Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::ConnectionAborted.into());
+            }
             let length = (total - offset).min(PIECE_BYTES as u64) as usize;
             let piece = &zeros.slice()[..length];
             let direct = fill == Fill::Paced && self.direct.load(Ordering::Relaxed);

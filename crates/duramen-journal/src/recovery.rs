@@ -4,7 +4,7 @@
 //! | row | facts | verdict |
 //! |---|---|---|
 //! | S1 | both header copies say *begun* | in use |
-//! | S2 | one says *begun*, the other *prepared* | in use; the crash came within the switch, the copy is mended |
+//! | S2 | one says *begun*, the other *prepared*; or is torn, in the last segment, of which no commit witnesses anything | in use; the crash came within the switch, the copy is mended |
 //! | S3 | one is good, the other damaged, blank, or of another use of the file | the good one serves; damage to a header copy is reported |
 //! | S4 | *prepared*, none *begun* | not in use: the next segment, made ahead |
 //! | S5 | no copy good, last of all, full length, predecessor without footer, no commit in it tells of durable records | a torn switch: not in use, nothing in it was acknowledged |
@@ -259,11 +259,20 @@ fn keep_chain(facts: &[SegmentFacts], begun: &[Link], verdict: &mut Verdict) {
             verdict.leftovers.push(link.index);
             continue;
         }
-        if let OtherCopy::Damaged(copy) = link.other {
+        if let OtherCopy::Damaged(copy) = link.other
+            && !(place + 1 == begun.len() && unwitnessed(&facts[link.index], &link.header))
+        {
             verdict.damage.push(facts[link.index].damage(DamageKind::HeaderCopy, copy as u64 * 4096, 4096));
         }
         verdict.chain.push(*link);
     }
+}
+
+/// Whether nothing tells that a segment's beginning was ever durable: then a crash within the switch tore the copy.
+fn unwitnessed(fact: &SegmentFacts, header: &SegmentHeader) -> bool {
+    fact.scan.as_ref().is_some_and(|scan| {
+        scan.durable_end <= DATA_OFFSET && scan.durable_upto < header.first_sequence && scan.witness.is_none()
+    })
 }
 
 fn missing(number: u64, resume: Sequence) -> Damage {

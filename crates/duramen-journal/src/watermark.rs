@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Sequence;
 use crate::disk::World;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence, lock};
 
 #[derive(Debug)]
 pub(crate) struct Watermark {
@@ -53,6 +53,9 @@ impl Watermark {
 
     fn moved(&self, world: &World) {
         self.word.fetch_add(1, Ordering::SeqCst);
+        // Whoever counted itself, or left a waker, before it looked at the value is seen here; whoever did so after sees
+        // the value.
+        fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             world.environment.wake(&self.word, u32::MAX);
         }
@@ -71,6 +74,7 @@ impl Watermark {
             return;
         }
         self.sleepers.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         world.environment.wait(&self.word, word, timeout);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -82,5 +86,6 @@ impl Watermark {
             wakers.push(waker.clone());
         }
         self.has_wakers.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 }

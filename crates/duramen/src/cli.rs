@@ -96,6 +96,10 @@ pub struct Writing {
     /// Size of new segment files: 64K to just under 4G
     #[arg(long, value_name = "SIZE", value_parser = quantity::parse_segment_bytes)]
     pub segment_bytes: Option<u32>,
+    /// After so much idle time, a mark says that the last lines are durable; only then does a reader beside the living
+    /// writer know, unless more lines come [default: 1s, with --edge 10s]
+    #[arg(long, value_name = "TIME", value_parser = quantity::parse_time)]
+    pub idle_mark: Option<Duration>,
     /// Start from the settings for a device with a flash card: 16 MiB segments, LZ4, no shared pages
     #[arg(long)]
     pub edge: bool,
@@ -129,6 +133,9 @@ impl Writing {
     /// The journal's options for these arguments.
     pub fn options(&self) -> Options {
         let mut options = if self.edge { Options::edge() } else { Options::default() };
+        // A person who follows a journal should not wait 10 s for the last line; a flash card should not pay for that.
+        let idle_mark = self.idle_mark.or((!self.edge).then_some(Duration::from_secs(1)));
+        options.idle_mark = idle_mark.or(options.idle_mark);
         options.policy = self.policy.unwrap_or(options.policy);
         options.codec = self.codec.unwrap_or(options.codec);
         options.segment_bytes = self.segment_bytes.unwrap_or(options.segment_bytes);

@@ -85,6 +85,11 @@ impl<W: Write> TextPrinter<W> {
         for record in reader.scan(next..) {
             let record = match record {
                 Ok(record) => record,
+                // Known losses are in the journal's report, and what a writer released meanwhile was meant to go.
+                Err(Error::InGap { .. } | Error::Released { .. }) => {
+                    self.inside_line = false;
+                    continue;
+                }
                 Err(error) => {
                     self.inside_line = false;
                     // The scan goes on behind it: what is good there is printed as well.
@@ -148,8 +153,11 @@ enum Decision {
 
 /// Looks ahead for how a long line ends. It reads such a line twice, rather than holding it in memory.
 fn fate(reader: &Reader, from: Sequence) -> Fate {
-    for record in reader.scan(from..).flatten().filter(|record| record.log == lines::LOG) {
+    for record in reader.scan(from..) {
+        // A lost part: what is left of the line is printed.
+        let Ok(record) = record else { return Fate::Ends };
         match record.kind {
+            _ if record.log != lines::LOG => {}
             lines::KIND_CONTINUED => {}
             lines::KIND_ABANDONED => return Fate::AbandonedAt(record.sequence),
             _ => return Fate::Ends,

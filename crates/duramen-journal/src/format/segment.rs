@@ -63,7 +63,8 @@ pub enum HeaderFault {
 
 /// Checks magic, checksum and version of a page that ends in its own CRC32C, the rule of all versions.
 fn check_page(page: &[u8], magic: &[u8; 8]) -> Result<(), HeaderFault> {
-    if page.iter().all(|&byte| byte == 0) {
+    // Without an early exit the loop becomes wide instructions.
+    if page[0] == 0 && page.iter().fold(0, |all, byte| all | byte) == 0 {
         return Err(HeaderFault::Blank);
     }
     let body = page.len() - 4;

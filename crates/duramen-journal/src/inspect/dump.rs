@@ -122,7 +122,8 @@ impl Visitor for Show<'_> {
 
 impl Surveyor for Show<'_> {
     fn broken(&mut self, _window: &mut Window<'_>, at: &Break) {
-        let known = self.damage.iter().find(|known| known.segment == self.segment && known.offset == u64::from(at.offset));
+        let known =
+            self.damage.iter().find(|known| known.segment == self.segment && known.offset == u64::from(at.offset));
         let damage = known.cloned().unwrap_or_else(|| at.damage(self.segment, &self.file));
         self.found.push(damage.offset);
         self.item(Item::Damage(damage));
@@ -185,7 +186,8 @@ fn segment(show: &mut Show<'_>, gathered: &Gathered, index: usize, fact: &Segmen
         .collect();
     left.into_iter().for_each(|damage| show.item(Item::Damage(damage)));
     let data_end = fact.footer.as_ref().map_or(facts.end, |footer| footer.data_end);
-    let free_end = fact.footer.as_ref().map_or(u64::from(header.segment_bytes), |footer| u64::from(footer.index_offset));
+    let free_end =
+        fact.footer.as_ref().map_or(u64::from(header.segment_bytes), |footer| u64::from(footer.index_offset));
     let used = fact.scan.as_ref().is_some_and(|scan| scan.nonzero_end > facts.end);
     if u64::from(data_end) < free_end {
         let offset = u64::from(data_end);

@@ -176,7 +176,9 @@ impl fmt::Display for Item {
                 }
                 write!(f, ", salt {salt:016x}")
             }
-            Item::Commit { offset, kind, first, count, stored_bytes, codec, digest, durable_upto, durable_end, .. } => {
+            Item::Commit {
+                offset, kind, first, count, stored_bytes, codec, digest, durable_upto, durable_end, ..
+            } => {
                 write!(f, "  {offset:>10}  {} commit, {count} records from {first}", kind_word(*kind))?;
                 write!(f, ", {stored_bytes} bytes")?;
                 if *codec != Codec::None {
@@ -186,14 +188,21 @@ impl fmt::Display for Item {
             }
             Item::Record { offset, sequence, log, kind, more, payload, .. } => {
                 let more = if *more { ", batch goes on" } else { "" };
-                write!(f, "  {offset:>10}    record {sequence}, log {log}, kind {kind}{more}, {} bytes", payload.len())?;
+                write!(
+                    f,
+                    "  {offset:>10}    record {sequence}, log {log}, kind {kind}{more}, {} bytes",
+                    payload.len()
+                )?;
                 if payload.is_empty() { Ok(()) } else { write!(f, "  {}", preview(payload)) }
             }
             Item::Control { kind, body, .. } => {
                 write!(f, "                {} of {} bytes  {}", kind_word(*kind), body.len(), preview(body))
             }
             Item::Footer { offset, count, data_end, index_offset, summary_bytes, logs, .. } => {
-                write!(f, "  {offset:>10}  footer: {count} records, commits end at {data_end}, index at {index_offset}")?;
+                write!(
+                    f,
+                    "  {offset:>10}  footer: {count} records, commits end at {data_end}, index at {index_offset}"
+                )?;
                 write!(f, ", {} logs, summary of {summary_bytes} bytes", logs.len())
             }
             Item::Damage(damage) => write!(f, "  {:>10}  DAMAGE: {damage}", damage.offset),

@@ -133,6 +133,7 @@ fn cross(window: &mut Window<'_>, course: &Course, facts: &ScanFacts) -> Option<
         Some(_) => facts.end + COMMIT_HEADER_BYTES as u32,
         None => course.data_end.unwrap_or(seen.nonzero_end).max(facts.end + 1).min(course.header.segment_bytes),
     };
-    let end = next.map(|next| next.sequence).or(course.goal.map(|(end, _)| end)).or(seen.last_seen.map(|last| last + 1));
+    let end =
+        next.map(|next| next.sequence).or(course.goal.map(|(end, _)| end)).or(seen.last_seen.map(|last| last + 1));
     Some((Break { offset: facts.end, until, first: facts.next, end, what }, next))
 }

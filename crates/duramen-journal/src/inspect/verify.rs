@@ -38,11 +38,7 @@ const SECTOR_BYTES: usize = 512;
 /// # Errors
 /// [`Error::Missing`], [`Error::NotAJournal`], [`Error::NewerFormat`], [`Error::Io`] where not even the names and headers
 /// can be read. Damage is an answer, not an error.
-pub fn verify(
-    path: impl AsRef<Path>,
-    world: World,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Verification, Error> {
+pub fn verify(path: impl AsRef<Path>, world: World, progress: &mut dyn FnMut(Progress)) -> Result<Verification, Error> {
     let path = path.as_ref();
     let looked = view::look(&world, path, BUFFER_BYTES)?;
     let gathered = &looked.gathered;
@@ -423,9 +419,8 @@ impl Check<'_> {
         // A footer's page has bytes that are not zero at both of its ends. Where both are there, it was written whole.
         // In a file that was used before they can be another footer's.
         let written = |sector: &[u8]| sector.iter().any(|&byte| byte != 0);
-        let whole = self.task.header.zeroed
-            && written(&page[..SECTOR_BYTES])
-            && written(&page[PAGE_BYTES - SECTOR_BYTES..]);
+        let whole =
+            self.task.header.zeroed && written(&page[..SECTOR_BYTES]) && written(&page[PAGE_BYTES - SECTOR_BYTES..]);
         if footed_later || whole {
             self.damage(offset, PAGE_BYTES as u64, DamageKind::Footer, None);
         }

@@ -161,6 +161,35 @@ fn s2_one_copy_begun() {
     }
 }
 
+/// The crash came within the switch and left one copy whole and one torn: a random sequence of operations met that, and
+/// a pure crash was reported as damage.
+#[test]
+fn s2_one_copy_torn_in_the_switch() {
+    let torn = |change: fn(&mut ScanFacts)| {
+        let mut facts = ending(|scan| {
+            (scan.durable_end, scan.durable_upto) = (DATA_OFFSET, first_of(2) - 1);
+            change(scan);
+        });
+        facts[1].copies[1] = Err(HeaderFault::Damaged);
+        let (_, verdict) = verdict(&mut facts);
+        assert_eq!(verdict.chain[1].other, OtherCopy::Damaged(1), "mended either way");
+        kinds(&verdict)
+    };
+    assert_eq!(torn(|_| {}), []);
+    let copy = [(DamageKind::HeaderCopy, 2)];
+    assert_eq!(torn(|scan| scan.durable_end += 8), copy);
+    assert_eq!(torn(|scan| scan.durable_upto += 1), copy);
+    let later: fn(&mut ScanFacts) =
+        |scan| scan.witness = Some(Later { offset: END + 800, first: first_of(3) + 2, next: first_of(3) + 4 });
+    assert_eq!(torn(later), [copy[0], (DamageKind::Commit, 2)]);
+    // Not the last: what comes behind it was begun when it was durable.
+    let mut facts = chain(3);
+    facts[1].footer = Err(HeaderFault::Blank);
+    facts[1].copies[1] = Err(HeaderFault::Damaged);
+    facts[1].scan = Some(ScanFacts { durable_end: DATA_OFFSET, durable_upto: first_of(2) - 1, ..walk(2) });
+    assert_eq!(kinds(&verdict(&mut facts).1), copy);
+}
+
 #[test]
 fn s3_one_copy_good() {
     for (bad, fault) in [(0, HeaderFault::Damaged), (1, HeaderFault::Damaged), (0, HeaderFault::Blank)] {

@@ -203,10 +203,20 @@ pub(crate) fn finish_setting_aside(disk: &dyn Disk, path: &Path) -> Result<(), E
         Ok(_) => {}
     }
     if current_folder(disk, path) == rebuilt {
+        // The process that moved the damaged journal aside may have died before that was durable; then a power cut could
+        // keep the second rename and not the first, and the damaged journal would be gone.
+        sync_aside(disk, path)?;
         return take_place(disk, path);
     }
     // The folder itself stays, empty, for the next time.
     clear(disk, &rebuilt)
+}
+
+/// Makes it durable that the damaged journal lies aside, and no longer in its place.
+fn sync_aside(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+    let aside = path.join(files::ASIDE);
+    disk.sync_dir(&aside).map_err(|error| Error::io("sync", &aside, error))?;
+    disk.sync_dir(path).map_err(|error| Error::io("sync", path, error))
 }
 
 fn take_place(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
@@ -217,12 +227,7 @@ fn take_place(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
 
 /// Moves a damaged journal aside, untouched, and puts one with its good records in its place. With the lock held. Returns
 /// where the damaged one went.
-pub(crate) fn set_aside(
-    world: &World,
-    path: &Path,
-    options: &Options,
-    gathered: &Gathered,
-) -> Result<PathBuf, Error> {
+pub(crate) fn set_aside(world: &World, path: &Path, options: &Options, gathered: &Gathered) -> Result<PathBuf, Error> {
     debug_assert!(options.on_damage == OnDamage::SetAside, "the option was asked before");
     let disk = &*world.disk;
     let journal = files::journal_folder(path);
@@ -247,8 +252,7 @@ pub(crate) fn set_aside(
     let number = (1..).find(|number| !taken(number)).expect("a folder has fewer entries than there are numbers");
     let place = aside.join(number.to_string());
     disk.rename(&journal, &place).map_err(|error| Error::io("rename", &place, error))?;
-    disk.sync_dir(&aside).map_err(|error| Error::io("sync", &aside, error))?;
-    disk.sync_dir(path).map_err(|error| Error::io("sync", path, error))?;
+    sync_aside(disk, path)?;
     take_place(disk, path)?;
     Ok(place)
 }

@@ -99,7 +99,7 @@ impl Script {
         }
         let appended = self.go_on(&journal, history, model, report.next)?;
         let next = appended.map_or(report.next, |issued| issued.next());
-        if chance.is_multiple_of(4 * GOES_ON_EVERY) {
+        if chance.is_multiple_of(2 * GOES_ON_EVERY) {
             return reopen(self, world, history, (journal, report.next), next);
         }
         Ok(())

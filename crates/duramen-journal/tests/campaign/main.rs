@@ -6,6 +6,7 @@
 
 mod checker;
 mod damage;
+mod flips;
 mod model;
 mod script;
 mod workloads;
@@ -23,13 +24,18 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 fn budget(states_max: u64) -> Budget {
     Budget {
         states_max,
-        images_per_moment_max: 4_096,
+        // A moment that holds more is tried on with other choices, as long as the budget lasts.
+        images_per_moment_max: 65_536,
         nested_share_percent: 25,
         operations_max: 20_000,
-        threads: std::thread::available_parallelism().map_or(2, usize::from),
+        threads: threads(),
         images_per_fault_max: 6,
         ..Budget::default()
     }
@@ -64,8 +70,16 @@ fn campaign() {
         return;
     }
     let mut counts = Counts::default();
+    let mut bits = 0;
     if only.is_none() {
         try_damage();
+    }
+    if only.is_none() || only.as_deref() == Some("flips") {
+        let began = Instant::now();
+        // A step that is prime to eight, so that a sample meets every bit of a byte.
+        let every = if std::env::var("DURAMEN_CAMPAIGN_STATES").is_ok() { 1 } else { 499 };
+        bits = flips::flip_all(every, threads()).unwrap_or_else(|message| panic!("{message}"));
+        println!("{:28} {bits:7} bits, {:7.0} a second", "flips", bits as f64 / began.elapsed().as_secs_f64());
     }
     for (place, script) in scripts.iter().enumerate() {
         let began = Instant::now();
@@ -85,10 +99,10 @@ fn campaign() {
         counts.add(&tried);
     }
     println!(
-        "campaign: {} workloads, {} states ({} nested, {} duplicates skipped)",
-        scripts.len(),
+        "campaign: {} states ({} nested, {} duplicates skipped), {bits} bits flipped, all found; {} workloads",
         counts.states,
         counts.nested,
-        counts.duplicates
+        counts.duplicates,
+        scripts.len()
     );
 }

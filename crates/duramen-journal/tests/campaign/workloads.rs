@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duramen_journal::disk::SyncMethod;
+use duramen_journal::disk::sim::Generator;
 use duramen_journal::{Class, Codec, FreshPages, Options, SyncPolicy};
 
 use crate::script::{
@@ -26,7 +27,57 @@ pub fn all() -> Vec<Script> {
     reopened(&mut all);
     full(&mut all);
     swept(&mut all);
+    // Whatever nobody thought of.
+    all.extend((1..=RANDOM).map(random));
     all
+}
+
+/// Workloads that chance made.
+const RANDOM: u64 = 26;
+
+/// Options and steps by a seed: every kind of step, in any order that makes sense.
+fn random(seed: u64) -> Script {
+    let mut generator = Generator::new(seed);
+    let mut below = |bound: u64| generator.below(bound);
+    let policies = [
+        SyncPolicy::Always,
+        SyncPolicy::Never,
+        SyncPolicy::Interval(SECOND),
+        SyncPolicy::Batch { records: 5, interval: SECOND },
+    ];
+    let options = Options {
+        policy: policies[below(4) as usize],
+        codec: [Codec::None, Codec::None, Codec::Lz4][below(3) as usize],
+        fresh_pages: [FreshPages::Never, FreshPages::Never, FreshPages::Always][below(3) as usize],
+        sync_method: Some([SyncMethod::DataSync, SyncMethod::DataSync, SyncMethod::WriteSync][below(3) as usize]),
+        spares_max: below(3) as u8,
+        segment_records_max: [3, 7, 1 << 20][below(3) as usize],
+        ..small()
+    };
+    let mut steps = Vec::new();
+    for _ in 0..10 + below(8) {
+        let bytes = [0, 30, 440, 700, 4_000, 9_000, 15_000][below(7) as usize] + below(60) as u32;
+        let shape = if below(3) == 0 { batch(2 + below(2) as u32, bytes.min(4_000), 2) } else { one(bytes) };
+        let then = [Wait, Drop, Drop, Hold, WaitWritten][below(5) as usize];
+        let class = [Class::Policy, Class::Policy, Class::Now, Class::Within(SECOND), Class::OnFlush][below(5) as usize];
+        steps.push(match below(16) {
+            0..=7 => append_as(shape, class, then),
+            8 => Step::Flush,
+            9 => Step::Sync,
+            10 => Step::WaitAll,
+            11 => Step::ReleaseBut(below(4)),
+            12 => Step::Pass(SECOND * (1 + below(12) as u32)),
+            13 => Step::Policy(policies[below(4) as usize]),
+            14 => Step::Flush,
+            _ => [Step::Close, Step::Drop][below(2) as usize].clone(),
+        });
+        if matches!(steps.last(), Some(Step::Close | Step::Drop)) {
+            steps.push(Step::Open(0));
+        }
+    }
+    let mut script = Script::new(format!("random-{seed}"), options, steps);
+    script.tear_pages = script.options[0].fresh_pages == FreshPages::Always;
+    script
 }
 
 fn sizes(all: &mut Vec<Script>) {
@@ -164,6 +215,12 @@ fn rotations(all: &mut Vec<Script>) {
     all.push(Script::new("rotation-by-records", options.clone(), times(9, &[append(one(50), Wait)])));
     let options = Options { policy: SyncPolicy::Never, ..options };
     all.push(Script::new("rotations-unsynced", options, times(14, &[append(one(50), Drop), Step::Flush])));
+    // The switch is torn off, and what was written behind it is not: each commit has a page of its own.
+    let options = Options { fresh_pages: FreshPages::Always, segment_records_max: 3, ..never };
+    let mut setup = times(3, &[append(one(100), Drop), Step::Flush]);
+    setup.push(Step::Sync);
+    let steps = times(3, &[append(one(100), Drop), Step::Flush]);
+    all.push(Script::new("rotation-ghosts", options, steps).after(setup));
     all.push(Script::new("rotations", small(), times(14, &[append(one(14_000), Wait)])));
     for left in [0, 200, 4_000] {
         let mut steps = nearly_full();

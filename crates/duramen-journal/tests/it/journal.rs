@@ -194,8 +194,12 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
     let second = Journal::open_with(&folder.0, &small(), real::world());
     assert!(matches!(second, Err(Error::Locked { .. })));
     journal.append(1, 0, b"one").expect("appends").wait().expect("durable");
+    // Beside a living writer only what a later commit calls durable is served.
+    journal.append(1, 0, b"two").expect("appends").wait().expect("durable");
     let reader = Reader::open(&folder.0).expect("opens to read");
+    assert_eq!(reader.report().end, End::Live);
     assert_eq!(reader.read(1).expect("reads").payload, &b"one"[..]);
+    assert_eq!(reader.last(), 1);
 }
 
 #[test]

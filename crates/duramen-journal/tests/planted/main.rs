@@ -59,8 +59,8 @@ const CATCHERS: &[(Bug, &str)] = &[
     (Bug::LaterRecordProvesRot, "never-flushed"),
     (Bug::FooterWithItsIndex, "rotation-by-records"),
     (Bug::CachedNamesTrusted, "small-disk"),
-    (Bug::CutReportedAgain, "recycled-unsynced"),
-    (Bug::PreparedTrustedAfterCrash, "rotation-unsynced"),
+    (Bug::CutReportedAgain, "never-large"),
+    (Bug::PreparedTrustedAfterCrash, "rotation-ghosts"),
 ];
 
 fn plant(bug: Option<Bug>) {
@@ -94,14 +94,16 @@ fn try_workload(name: &str, bug: Option<Bug>, states_max: u64) -> Result<(), Str
 #[test]
 fn planted() {
     let small = !cfg!(duramen_planted);
+    let states_max = std::env::var("DURAMEN_PLANTED_STATES").ok().and_then(|text| text.parse().ok());
+    let clean_states = if small { 60 } else { 4_000 };
+    let states_max = states_max.unwrap_or(200_000);
     let only = std::env::var("DURAMEN_PLANTED_ONLY").ok();
     let chosen = |bug: Bug| only.as_ref().is_none_or(|only| *only == format!("{bug:?}"));
     let mut names: Vec<&str> = CATCHERS.iter().filter(|pair| chosen(pair.0)).map(|&(_, name)| name).collect();
     names.sort_unstable();
     names.dedup();
     for name in names {
-        let states_max = if small { 60 } else { 6_000 };
-        try_workload(name, None, states_max).unwrap_or_else(|message| panic!("{name}, nothing planted: {message}"));
+        try_workload(name, None, clean_states).unwrap_or_else(|message| panic!("{name}, nothing planted: {message}"));
     }
     if small {
         println!("planted: no bug is compiled in; --cfg duramen_planted does that");
@@ -115,7 +117,7 @@ fn planted() {
             missed.push(format!("{bug:?}: no workload is meant for it"));
             continue;
         }
-        match try_workload(name, Some(bug), 6_000) {
+        match try_workload(name, Some(bug), states_max) {
             Ok(()) => missed.push(format!("{bug:?} by {name}")),
             Err(message) => {
                 caught += 1;

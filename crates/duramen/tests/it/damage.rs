@@ -32,6 +32,17 @@ fn flip(path: &Path, offset: u64) {
     file.write_all_at(&[byte[0] ^ 0x40], offset).expect("the segment can be written");
 }
 
+/// The segment in which this text is stored, and where; a newline at its end is not stored.
+fn find(path: &Path, text: &[u8]) -> (PathBuf, u64) {
+    let text = text.trim_ascii_end();
+    let within = |segment: PathBuf| {
+        let bytes = fs::read(&segment).expect("the segment can be read");
+        let place = bytes.windows(text.len()).rposition(|window| window == text);
+        place.map(|place| (segment, place as u64))
+    };
+    segments(path).into_iter().find_map(within).expect("the text is stored as it is")
+}
+
 /// Lines enough for several segments of 64 KiB.
 fn line(number: usize) -> Vec<u8> {
     format!("line {number} of a journal that will be damaged in its middle\n").into_bytes()
@@ -120,15 +131,20 @@ fn damage_prints_the_good_part_and_its_place() {
 fn a_damaged_journal_is_not_written_unless_it_is_set_aside() {
     let folder = Folder::new();
     let path = folder.join("journal");
-    append(&path, &["--segment-bytes", "64K"], &lines(5000));
-    flip(&segments(&path)[1], 20_000);
+    let small = ["--segment-bytes", "64K"];
+    append(&path, &small, &lines(5000));
+    // In the segment in use, behind which the closing mark stands: opening trusts sealed segments until they are read.
+    let (segment, place) = find(&path, &line(4990));
+    flip(&segment, place);
     let before: Vec<Vec<u8>> = segments(&path).iter().map(|path| fs::read(path).unwrap()).collect();
-    let output = journal(&["append".as_ref(), path.as_os_str()], b"more\n");
+    let mut words = vec![OsStr::new("append"), path.as_os_str()];
+    words.extend(small.map(OsStr::new));
+    let output = journal(&words, b"more\n");
     assert_code(&output, 4);
     let after: Vec<Vec<u8>> = segments(&path).iter().map(|path| fs::read(path).unwrap()).collect();
     assert!(before == after, "a refused journal was changed");
 
-    let words = ["append".as_ref(), path.as_os_str(), "--on-damage".as_ref(), "set-aside".as_ref()];
+    words.extend(["--on-damage", "set-aside"].map(OsStr::new));
     let output = journal(&words, b"more\n");
     assert_code(&output, 0);
     assert!(stderr(&output).contains("aside"), "{}", stderr(&output));
@@ -187,13 +203,7 @@ fn a_torn_tail_can_be_refused() {
     writer.signal(Signal::KILL);
     writer.finish();
     // The last commit, and it alone, is half overwritten: a torn write.
-    let (segment, last) = segments(&path)
-        .into_iter()
-        .find_map(|segment| {
-            let bytes = fs::read(&segment).expect("the segment can be read");
-            bytes.windows(3).rposition(|window| window == b"two").map(|place| (segment, place as u64))
-        })
-        .expect("the last line is stored as it is");
+    let (segment, last) = find(&path, b"two");
     flip(&segment, last);
 
     let output = cat(&path);

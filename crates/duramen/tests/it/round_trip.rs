@@ -105,8 +105,9 @@ fn acknowledgements_count_the_lines_of_the_run() {
     for policy in ["always", "never", "interval:5ms", "batch:100,5ms"] {
         let path = folder.join(&policy.replace(':', "-"));
         for input in [&b"a\nb\nc"[..], b"d\n", b""] {
-            let words =
-                [OsStr::new("append"), path.as_os_str(), OsStr::new("--ack"), "--policy".as_ref(), policy.as_ref()];
+            let mut words = vec![OsStr::new("append"), path.as_os_str(), OsStr::new("--ack")];
+            words.extend(["--policy".as_ref(), OsStr::new(policy)]);
+            words.extend(SMALL.map(OsStr::new));
             let output = journal(&words, input);
             assert_code(&output, 0);
             let text = String::from_utf8(output.stdout).expect("acknowledgements are text");
