@@ -132,13 +132,6 @@ pub trait Engine: Send + Sync {
     fn close(self: Box<Self>) -> Outcome<()>;
 }
 
-/// Opens a log for a work that times what comes after the opening.
-pub fn open_settled(system: &dyn System, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {
-    let engine = system.open(folder, setup)?;
-    engine.settle()?;
-    Ok(engine)
-}
-
 /// The answer of an engine that is asked for what [`System::can`] denied.
 pub fn unsupported<T>(what: &str) -> Outcome<T> {
     Err(format!("this engine cannot {what}").into())

@@ -83,7 +83,7 @@ impl Callback for Completion {
     fn send(self, result: io::Result<()>) {
         match self {
             // A caller that is gone needs no answer.
-            Completion::Caller(sender) => drop(sender.send(result)),
+            Completion::Caller(sender) => drop(SyncSender::send(&sender, result)),
             Completion::Window(window) => window.complete(result),
         }
     }

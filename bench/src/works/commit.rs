@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Better, Context, Metric, Unit, Values, Work, percentile};
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, System, Traffic, open_settled};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, System, Traffic};
 use crate::pool::{POOL_RECORDS, Pool};
 
 const fn throughput(id: &'static str, title: &'static str) -> Metric {
@@ -156,7 +156,7 @@ fn append_for(
 
 fn durable_appends(context: &Context, system: &dyn System, batch_records: usize) -> Outcome<Values> {
     let scratch = context.scratch()?;
-    let engine = open_settled(system, scratch.path(), &context.setup(Acknowledgement::Durable, Traffic::OneCaller))?;
+    let engine = context.open(system, scratch.path(), &context.setup(Acknowledgement::Durable, Traffic::OneCaller))?;
     let pool = Pool::new(context.scale.record_bytes);
     let table = pool.table(batch_records);
     let (mut latencies, elapsed) = append_for(&*engine, &table, batch_records, context.scale.duration)?;
@@ -174,7 +174,8 @@ struct Counter(AtomicU64);
 
 fn callers(context: &Context, system: &dyn System, threads: usize) -> Outcome<Values> {
     let scratch = context.scratch()?;
-    let engine = open_settled(system, scratch.path(), &context.setup(Acknowledgement::Durable, Traffic::ManyCallers))?;
+    let engine =
+        context.open(system, scratch.path(), &context.setup(Acknowledgement::Durable, Traffic::ManyCallers))?;
     let pool = Pool::new(context.scale.record_bytes);
     let counters: Vec<Counter> = (0..threads).map(|_| Counter::default()).collect();
     let stop = AtomicBool::new(false);
@@ -211,7 +212,7 @@ fn callers(context: &Context, system: &dyn System, threads: usize) -> Outcome<Va
 
 fn in_flight(context: &Context, system: &dyn System, window: usize) -> Outcome<Values> {
     let scratch = context.scratch()?;
-    let engine = open_settled(system, scratch.path(), &context.setup(Acknowledgement::Durable, Traffic::InFlight))?;
+    let engine = context.open(system, scratch.path(), &context.setup(Acknowledgement::Durable, Traffic::InFlight))?;
     let pool = Pool::new(context.scale.record_bytes);
     engine.append_in_flight(window, &pool, Instant::now() + context.scale.duration / 10)?;
     let start = Instant::now();
@@ -245,7 +246,7 @@ fn buffered(context: &Context, system: &dyn System) -> Outcome<Values> {
     let scratch = context.scratch()?;
     let mut setup = context.setup(Acknowledgement::Buffered, Traffic::OneCaller);
     setup.payload_bytes_expected = context.scale.records * setup.record_bytes as u64;
-    let engine = open_settled(system, scratch.path(), &setup)?;
+    let engine = context.open(system, scratch.path(), &setup)?;
     let pool = Pool::new(setup.record_bytes);
     let table = pool.table(BUFFERED_BATCH);
     let start = Instant::now();
@@ -261,7 +262,7 @@ fn append_cost(context: &Context, system: &dyn System, record_bytes: usize, reco
     let mut setup = context.setup(Acknowledgement::Buffered, Traffic::OneCaller);
     setup.record_bytes = record_bytes;
     setup.payload_bytes_expected = records * record_bytes as u64;
-    let engine = open_settled(system, scratch.path(), &setup)?;
+    let engine = context.open(system, scratch.path(), &setup)?;
     let pool = Pool::new(record_bytes);
     let table = pool.table(BUFFERED_BATCH);
     let start = Instant::now();
@@ -280,7 +281,7 @@ fn stream(context: &Context, system: &dyn System) -> Outcome<Values> {
     let scratch = context.scratch()?;
     let mut setup = context.setup(Acknowledgement::Durable, Traffic::OneCaller);
     setup.record_bytes = STREAM_RECORD_BYTES;
-    let engine = open_settled(system, scratch.path(), &setup)?;
+    let engine = context.open(system, scratch.path(), &setup)?;
     let pool = Pool::new(STREAM_RECORD_BYTES);
     let table = pool.table(STREAM_BATCH);
     let (appends, elapsed) = append_for(&*engine, &table, STREAM_BATCH, context.scale.duration)?;
@@ -309,7 +310,7 @@ fn paced_p99(context: &Context, system: &dyn System, segment_bytes: Option<u32>)
     let mut setup = context.setup(Acknowledgement::Durable, Traffic::OneCaller);
     setup.record_bytes = SWITCH_RECORD_BYTES;
     setup.segment_bytes = segment_bytes;
-    let engine = open_settled(system, scratch.path(), &setup)?;
+    let engine = context.open(system, scratch.path(), &setup)?;
     let pool = Pool::new(SWITCH_RECORD_BYTES);
     let mut latencies = Vec::new();
     let mut due = Instant::now();

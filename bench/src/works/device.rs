@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Better, Context, Metric, Unit, Work};
-use crate::engine::{Acknowledgement, Engine, Outcome, System, Traffic, open_settled};
+use crate::engine::{Acknowledgement, Engine, Outcome, System, Traffic};
 use crate::host::{self, process_write_bytes};
 use crate::pool::Pool;
 
@@ -86,7 +86,7 @@ fn count_commits(context: &Context, system: &dyn System, commits: u64, pause: Du
     let scratch = context.scratch()?;
     let mut setup = context.setup(Acknowledgement::Durable, Traffic::OneCaller);
     setup.record_bytes = RECORD_BYTES;
-    let engine = open_settled(system, scratch.path(), &setup)?;
+    let engine = context.open(system, scratch.path(), &setup)?;
     let pool = Pool::new(RECORD_BYTES);
     engine.append(0, &[pool.record(0)], Acknowledgement::Durable)?;
     if context.host.device.is_some() {

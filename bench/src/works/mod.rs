@@ -9,11 +9,11 @@ mod device;
 pub mod stored;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::engine::{Ability, Acknowledgement, Outcome, Setup, System, Traffic};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Setup, System, Traffic};
 use crate::host::{Host, Scratch};
 
 /// Whether more of a metric is better.
@@ -89,6 +89,10 @@ pub struct Scale {
     pub record_bytes: usize,
     /// Commits of the works that count device traffic or take their time.
     pub commits: u64,
+    /// The size of a segment, where the engine has segments; `None` is the engine's own choice.
+    pub segment_bytes: Option<u32>,
+    /// Whether a work waits for what an engine prepares in the background before it times appends.
+    pub settles: bool,
     /// The pause between commits where one record a second is simulated.
     pub trickle_pause: Duration,
 }
@@ -102,6 +106,8 @@ impl Scale {
             many_records: 10_000_000,
             record_bytes: 256,
             commits: 1_200,
+            segment_bytes: None,
+            settles: true,
             trickle_pause: Duration::from_millis(100),
         }
     }
@@ -114,6 +120,9 @@ impl Scale {
             many_records: 50_000,
             record_bytes: 256,
             commits: 60,
+            // Twice the largest batch is the least that every engine takes; zero-filling more is not quick.
+            segment_bytes: Some(4 << 20),
+            settles: false,
             trickle_pause: Duration::from_millis(5),
         }
     }
@@ -161,13 +170,22 @@ impl Context {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Opens a log for a work that times what comes after the opening.
+    fn open(&self, system: &dyn System, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {
+        let engine = system.open(folder, setup)?;
+        if self.scale.settles {
+            engine.settle()?;
+        }
+        Ok(engine)
+    }
+
     fn setup(&self, acknowledgement: Acknowledgement, traffic: Traffic) -> Setup {
         Setup {
             acknowledgement,
             traffic,
             payload_bytes_expected: crate::raw::payload_bytes_before_wrap(),
             record_bytes: self.scale.record_bytes,
-            segment_bytes: None,
+            segment_bytes: self.scale.segment_bytes,
         }
     }
 }

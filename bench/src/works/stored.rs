@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 
 use super::commit::fill;
 use super::{Better, Context, Metric, Unit, Values, Work};
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Setup, System, Traffic, open_settled};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Setup, System, Traffic};
 use crate::host::{Scratch, resident_bytes};
 use crate::pool::{Pool, Random};
 
 /// The first argument of a child process.
 pub const CHILD_FLAG: &str = "--child-process";
+
+/// What stands for a segment size that the engine chooses.
+const CHOICE_OF_ENGINE: &str = "default";
 
 const fn milliseconds(id: &'static str, title: &'static str) -> Metric {
     Metric { id, title, unit: Unit::Milliseconds, better: Better::Lower }
@@ -90,18 +93,22 @@ pub fn needs_child(work: &Work) -> bool {
 /// How the payload of an unsealed segment of 64 MiB is bounded: frames and commits have to fit as well.
 const UNSEALED_PAYLOAD_BYTES: u64 = 44 << 20;
 
-fn stored_setup(record_bytes: usize, records: u64) -> Setup {
+fn stored_setup(record_bytes: usize, records: u64, segment_bytes: Option<u32>) -> Setup {
     Setup {
         acknowledgement: Acknowledgement::Buffered,
         traffic: Traffic::OneCaller,
         payload_bytes_expected: records * record_bytes as u64,
         record_bytes,
-        segment_bytes: None,
+        segment_bytes,
     }
 }
 
+fn context_setup(context: &Context, records: u64) -> Setup {
+    stored_setup(context.scale.record_bytes, records, context.scale.segment_bytes)
+}
+
 fn fill_and_close(context: &Context, system: &dyn System, folder: &Path, records: u64) -> Outcome<()> {
-    let engine = system.open(folder, &stored_setup(context.scale.record_bytes, records))?;
+    let engine = system.open(folder, &context_setup(context, records))?;
     fill(&*engine, &Pool::new(context.scale.record_bytes), records)?;
     engine.close()
 }
@@ -142,7 +149,7 @@ const TAIL_RECORDS: u64 = 2_000;
 fn tail(context: &Context, system: &dyn System) -> Outcome<Values> {
     let scratch = context.scratch()?;
     let records = context.scale.records.clamp(TAIL_RECORDS, 20_000);
-    let engine = open_settled(system, scratch.path(), &stored_setup(context.scale.record_bytes, records))?;
+    let engine = context.open(system, scratch.path(), &context_setup(context, records))?;
     let pool = Pool::new(context.scale.record_bytes);
     fill(&*engine, &pool, records)?;
     let rate = random_reads(&*engine, &pool, records - TAIL_RECORDS, TAIL_RECORDS, context.scale.duration / 2)?;
@@ -228,6 +235,7 @@ fn run_child(
         .arg(folder)
         .args([records.to_string(), context.scale.record_bytes.to_string()])
         .arg(context.scale.duration.as_millis().to_string())
+        .arg(context.scale.segment_bytes.map_or_else(|| CHOICE_OF_ENGINE.to_owned(), |bytes| bytes.to_string()))
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let has_finished = text.lines().any(|line| line == "finished");
@@ -240,12 +248,13 @@ fn run_child(
 
 /// The child's side: the arguments that follow [`CHILD_FLAG`], and the systems that this build knows.
 pub fn child_main(arguments: &[String], systems: &[Box<dyn System>]) -> Outcome<()> {
-    let [task, name, folder, records, record_bytes, duration_ms] = arguments else {
-        return Err("a child process takes six arguments".into());
+    let [task, name, folder, records, record_bytes, duration_ms, segment_bytes] = arguments else {
+        return Err("a child process takes seven arguments".into());
     };
     let system = systems.iter().find(|system| system.name() == name).ok_or("unknown system")?;
     let (records, record_bytes) = (records.parse()?, record_bytes.parse()?);
-    let setup = stored_setup(record_bytes, records);
+    let segment_bytes = if segment_bytes == CHOICE_OF_ENGINE { None } else { Some(segment_bytes.parse()?) };
+    let setup = stored_setup(record_bytes, records, segment_bytes);
     let pool = Pool::new(record_bytes);
     let task = ChildTask::parse(task)?;
     let start = Instant::now();

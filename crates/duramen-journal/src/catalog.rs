@@ -72,7 +72,8 @@ pub(crate) struct Segment {
     pub binding: Binding,
     pub path: PathBuf,
     pub name: String,
-    file: OnceLock<Arc<dyn DiskFile>>,
+    /// The open file, while it is held: see [`Segment::let_go`].
+    file: Mutex<Option<Arc<dyn DiskFile>>>,
     footer: OnceLock<Footer>,
     /// Present until a footer is.
     index: RwLock<Option<Arc<ActiveIndex>>>,
@@ -93,29 +94,35 @@ impl Segment {
         file: Option<Arc<dyn DiskFile>>,
         index: Arc<ActiveIndex>,
     ) -> Segment {
-        let cell = OnceLock::new();
-        if let Some(file) = file {
-            let _ = cell.set(file);
-        }
         Segment {
             binding: header.binding(),
             name: crate::files::segment_name(header.number),
             header,
             path,
-            file: cell,
+            file: Mutex::new(file),
             footer: OnceLock::new(),
             index: RwLock::new(Some(index)),
             extent: Mutex::new((header.first_sequence, crate::format::DATA_OFFSET)),
         }
     }
 
-    /// The open file; opened for reading at the first use.
-    pub fn file(&self, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, Error> {
-        if let Some(file) = self.file.get() {
-            return Ok(file.clone());
+    /// The open file; opened for reading when nobody holds it. `true`: it was opened for this call.
+    pub fn file(&self, disk: &dyn Disk) -> Result<(Arc<dyn DiskFile>, bool), Error> {
+        if let Some(file) = &*lock(&self.file) {
+            return Ok((file.clone(), false));
         }
         let opened = disk.open(&self.path, Access::Read).map_err(|error| Error::io("open", &self.path, error))?;
-        Ok(self.file.get_or_init(|| Arc::from(opened)).clone())
+        let file: Arc<dyn DiskFile> = Arc::from(opened);
+        *lock(&self.file) = Some(file.clone());
+        Ok((file, true))
+    }
+
+    /// Closes a sealed segment's file once its present users are done: a journal may have more segments than a process
+    /// may have files.
+    pub fn let_go(&self) {
+        if self.footer.get().is_some() {
+            *lock(&self.file) = None;
+        }
     }
 
     pub fn footer(&self) -> Option<&Footer> {
@@ -125,6 +132,7 @@ impl Segment {
     /// The footer is durable: the index in memory can go.
     pub fn seal(&self, footer: Footer) {
         let _ = self.footer.set(footer);
+        self.let_go();
         *self.index.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
     }
 

@@ -193,7 +193,10 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Error::Damaged(report) => {
-                write!(f, "durable data is damaged, so writing is refused; read what is good, salvage, or restore a copy")?;
+                write!(
+                    f,
+                    "durable data is damaged, so writing is refused; read what is good, salvage, or restore a copy"
+                )?;
                 report.damage.iter().try_for_each(|damage| write!(f, "; {damage}"))
             }
             Error::TornTail(report) => {
@@ -205,7 +208,10 @@ impl fmt::Display for Error {
             }
             Error::InvalidAppend { reason } => write!(f, "invalid append: {reason}"),
             Error::NeverDurable => {
-                write!(f, "nothing becomes durable under the policy Never: ask for a class, call sync, or change the policy")
+                write!(
+                    f,
+                    "nothing becomes durable under the policy Never: ask for a class, call sync, or change the policy"
+                )
             }
             Error::QueueFull { bytes, max } => {
                 write!(f, "the queue holds {bytes} of {max} bytes: try again when the disk has caught up")

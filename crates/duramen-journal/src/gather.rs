@@ -2,12 +2,12 @@
 //! opening, shared by the writer, the read-only reader and the tools; decides nothing and writes nothing but syncs.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::Sequence;
 use crate::catalog::ActiveIndex;
-use crate::disk::{Access, Disk, DiskFile, read_full_at};
+use crate::disk::{Access, Disk, DiskFile, Entry, read_full_at};
 use crate::error::Error;
 use crate::files;
 use crate::format::{
@@ -81,12 +81,7 @@ pub(crate) fn gather(disk: &dyn Disk, path: &Path, how: How<'_>) -> Result<Optio
 }
 
 /// As [`gather`], with the segments in another folder: a journal that is being rebuilt.
-pub(crate) fn gather_in(
-    disk: &dyn Disk,
-    path: &Path,
-    folder: &Path,
-    how: How<'_>,
-) -> Result<Option<Gathered>, Error> {
+pub(crate) fn gather_in(disk: &dyn Disk, path: &Path, folder: &Path, how: How<'_>) -> Result<Option<Gathered>, Error> {
     let identity = read_identity(disk, path)?;
     let entries = match disk.list(folder) {
         Ok(entries) => entries,
@@ -94,36 +89,7 @@ pub(crate) fn gather_in(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(Error::io("list", folder, error)),
     };
-    let mut facts = Vec::new();
-    let mut found = Found::default();
-    let mut notes = Vec::new();
-    let segments = entries.iter().filter(|entry| files::segment_number(&entry.name).is_some()).count();
-    let mut place = 0;
-    for entry in &entries {
-        if let Some(number) = files::segment_number(&entry.name) {
-            place += 1;
-            let newest = segments - place < SETTLED;
-            if how.writing && newest {
-                settle(disk, &folder.join(&entry.name))?;
-            }
-            let mut fact = read_frame(disk, folder, number, &entry.name, entry.bytes)?;
-            if how.writing && !newest && fact.footer.is_err() {
-                settle(disk, &folder.join(&entry.name))?;
-                fact = read_frame(disk, folder, number, &entry.name, entry.bytes)?;
-            }
-            facts.push(fact);
-        } else if let Some(number) = files::spare_number(&entry.name) {
-            found.spare_number = found.spare_number.max(number);
-            found.spares.push(folder.join(&entry.name));
-        } else if let Some(number) = files::blank_number(&entry.name) {
-            found.spare_number = found.spare_number.max(number);
-            found.blanks.push(folder.join(&entry.name));
-        } else if entry.name == files::RESERVE {
-            found.reserve = Some(folder.join(&entry.name));
-        } else {
-            notes.push(format!("{} is no file of a journal; it is left alone", entry.name));
-        }
-    }
+    let Entries { mut facts, found, notes } = read_entries(disk, folder, &entries, how)?;
     facts.sort_by_key(|fact| fact.number);
     let known = identity.and_then(Result::ok);
     let from_segments = || facts.iter().flat_map(|fact| fact.copies).find_map(|copy| copy.ok()).map(|h| h.journal_id);
@@ -161,6 +127,26 @@ pub(crate) fn gather_in(
     }))
 }
 
+/// Reads one file's frame; for writing, a frame that a power cut could take away is settled first.
+fn settled_frame(
+    disk: &dyn Disk,
+    folder: &Path,
+    number: u64,
+    entry: &Entry,
+    writing: bool,
+    newest: bool,
+) -> Result<SegmentFacts, Error> {
+    if writing && newest {
+        settle(disk, &folder.join(&entry.name))?;
+    }
+    let fact = read_frame(disk, folder, number, &entry.name, entry.bytes)?;
+    if !writing || newest || fact.footer.is_ok() {
+        return Ok(fact);
+    }
+    settle(disk, &folder.join(&entry.name))?;
+    read_frame(disk, folder, number, &entry.name, entry.bytes)
+}
+
 /// Sees that what is read next of a file is what the device holds. A failed sync marks pages clean that it never wrote:
 /// until they are evicted the cache shows headers, commits and footers that a power cut takes away.
 fn settle(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
@@ -172,6 +158,40 @@ fn settle(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
         file.drop_cache().map_err(|error| Error::io("drop the cache of", path, error))?;
     }
     Ok(())
+}
+
+/// What the names in a folder stand for.
+struct Entries {
+    facts: Vec<SegmentFacts>,
+    found: Found,
+    notes: Vec<String>,
+}
+
+/// Sorts the names in a folder, and reads the header and footer pages of the segments.
+fn read_entries(disk: &dyn Disk, folder: &Path, entries: &[Entry], how: How<'_>) -> Result<Entries, Error> {
+    let mut facts = Vec::new();
+    let mut found = Found::default();
+    let mut notes = Vec::new();
+    let segments = entries.iter().filter(|entry| files::segment_number(&entry.name).is_some()).count();
+    let mut place = 0;
+    for entry in entries {
+        if let Some(number) = files::segment_number(&entry.name) {
+            place += 1;
+            let newest = segments - place < SETTLED;
+            facts.push(settled_frame(disk, folder, number, entry, how.writing, newest)?);
+        } else if let Some(number) = files::spare_number(&entry.name) {
+            found.spare_number = found.spare_number.max(number);
+            found.spares.push(folder.join(&entry.name));
+        } else if let Some(number) = files::blank_number(&entry.name) {
+            found.spare_number = found.spare_number.max(number);
+            found.blanks.push(folder.join(&entry.name));
+        } else if entry.name == files::RESERVE {
+            found.reserve = Some(folder.join(&entry.name));
+        } else {
+            notes.push(format!("{} is no file of a journal; it is left alone", entry.name));
+        }
+    }
+    Ok(Entries { facts, found, notes })
 }
 
 /// The header pages and the footer page of one file.
@@ -219,7 +239,7 @@ fn read_footer(file: &dyn DiskFile, header: &SegmentHeader) -> Result<Footer, He
 /// Walks one segment and keeps its index.
 fn walk_segment(
     disk: &dyn Disk,
-    path: &PathBuf,
+    path: &Path,
     header: &SegmentHeader,
     footer: &Result<Footer, HeaderFault>,
     how: How<'_>,
@@ -244,13 +264,8 @@ fn walk_segment(
     let count = (facts.next - header.first_sequence) as usize;
     visitor.places.truncate(count);
     index.extend(visitor.places.into_iter());
-    let walked = Walked {
-        index: Arc::new(index),
-        logs: visitor.logs,
-        observer: visitor.observer,
-        records: count as u64,
-        file,
-    };
+    let walked =
+        Walked { index: Arc::new(index), logs: visitor.logs, observer: visitor.observer, records: count as u64, file };
     Ok((facts, walked))
 }
 

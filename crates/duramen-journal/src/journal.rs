@@ -205,7 +205,10 @@ impl Journal {
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Journal").field("first", &self.first()).field("durable", &self.durable()).finish_non_exhaustive()
+        f.debug_struct("Journal")
+            .field("first", &self.first())
+            .field("durable", &self.durable())
+            .finish_non_exhaustive()
     }
 }
 
@@ -216,12 +219,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub(crate) fn new(
-        core: Arc<ReadCore>,
-        range: impl RangeBounds<Sequence>,
-        first: Sequence,
-        next: Sequence,
-    ) -> Scan {
+    pub(crate) fn new(core: Arc<ReadCore>, range: impl RangeBounds<Sequence>, first: Sequence, next: Sequence) -> Scan {
         let start = match range.start_bound() {
             Bound::Included(&start) => start,
             Bound::Excluded(&start) => start.saturating_add(1),
@@ -324,7 +322,7 @@ pub(crate) fn segment_infos(core: &ReadCore) -> Vec<SegmentInfo> {
             logs: Vec::new(),
         };
         if let Some(footer) = segment.footer()
-            && let Ok(file) = segment.file(&*core.disk)
+            && let Ok(file) = core.file(segment)
         {
             let length = segment.header.segment_bytes.saturating_sub(footer.tables_offset + 4096) as usize;
             let mut tables = vec![0u8; length];

@@ -30,7 +30,7 @@ pub use crate::record::{Batch, Record};
 pub use crate::report::{Cut, Damage, DamageKind, End, Gap, Report};
 pub use crate::stats::{Histogram, Stats};
 pub use crate::ticket::{Level, Ticket};
-pub use crate::view::{Reader, ReadOptions};
+pub use crate::view::{ReadOptions, Reader};
 
 /// The place of a record in its journal: dense, from 1, given at the append.
 pub type Sequence = u64;

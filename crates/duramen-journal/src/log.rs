@@ -229,7 +229,12 @@ impl Log {
             self.active.logs.count(header.log, sequence);
             if let Some(observer) = &mut self.observer {
                 let from = at + RECORD_HEADER_BYTES;
-                observer.record(sequence, header.log, header.kind, &body.buffer[from..from + header.payload_bytes as usize]);
+                observer.record(
+                    sequence,
+                    header.log,
+                    header.kind,
+                    &body.buffer[from..from + header.payload_bytes as usize],
+                );
             }
         }
     }
@@ -254,7 +259,8 @@ impl Log {
         let logs = self.active.logs.entries().len() + logs;
         let page = if self.fresh_pages { PAGE_BYTES } else { 0 };
         let end = i64::from(self.active.end) + (framed + page) as i64 + i64::from(kept_back);
-        end <= self.limits.end_max(self.active.segment.header.segment_bytes, all, logs) && all <= self.limits.records_max as usize
+        end <= self.limits.end_max(self.active.segment.header.segment_bytes, all, logs)
+            && all <= self.limits.records_max as usize
     }
 
     /// Cuts the body into blocks at record boundaries and compresses each. Returns each block's place and how many
@@ -279,7 +285,12 @@ impl Log {
             for index in record..behind {
                 let at = FRONT + body.places[index] as usize;
                 let sequence = body.first_sequence + index as u64;
-                RecordHeader::seal(&mut body.buffer[at..at + RECORD_HEADER_BYTES], &self.active.binding, place, sequence);
+                RecordHeader::seal(
+                    &mut body.buffer[at..at + RECORD_HEADER_BYTES],
+                    &self.active.binding,
+                    place,
+                    sequence,
+                );
             }
             blocks.push((place, (behind - record) as u32));
             let mut piece = from;
@@ -319,8 +330,7 @@ impl Log {
         let body_end = buffer.len();
         let trailer_at = body_end + usize::from(header.padding);
         buffer.resize(trailer_at + COMMIT_TRAILER_BYTES, 0);
-        let mut trailer =
-            CommitTrailer { durable_upto: self.durable, durable_end: self.active.durable_end, digest: 0 };
+        let mut trailer = CommitTrailer { durable_upto: self.durable, durable_end: self.active.durable_end, digest: 0 };
         trailer.encode(&mut buffer[trailer_at..]);
         let covered = trailer_at + CommitTrailer::COVERED;
         trailer.digest = commit_digest(&buffer[PAGE_BYTES..covered]);
@@ -346,9 +356,8 @@ impl Log {
         self.active.digest = trailer.digest;
         self.active.last = Some(header.kind);
         // A commit without records witnesses all before it, provided that all before it was durable.
-        self.active.witnessed = header.count == 0
-            && trailer.durable_upto + 1 >= first_sequence
-            && trailer.durable_end >= offset;
+        self.active.witnessed =
+            header.count == 0 && trailer.durable_upto + 1 >= first_sequence && trailer.durable_end >= offset;
         Counters::add(&self.counters.commits, 1);
         Ok(())
     }
@@ -546,12 +555,8 @@ impl Log {
             gap_first,
             ..prepared.header
         };
-        let segment = Segment::open_ended(
-            header,
-            prepared.path,
-            Some(prepared.file.clone()),
-            Arc::new(ActiveIndex::default()),
-        );
+        let segment =
+            Segment::open_ended(header, prepared.path, Some(prepared.file.clone()), Arc::new(ActiveIndex::default()));
         let fresh = Active::new(Arc::new(segment), prepared.file);
         let header_bytes = u64::from(DATA_OFFSET);
         Counters::add(&self.counters.device_bytes, header_bytes);

@@ -29,7 +29,6 @@ use crate::pool::{FilePlan, Fill, Found, Pool, Prepared, Seal, write_headers};
 use crate::reader::ReadCore;
 use crate::recovery::OtherCopy;
 use crate::report::{Damage, DamageKind, End, Report};
-use crate::stats::Counters;
 use crate::writer::{Parts, Writer};
 
 /// An open journal's pieces.
@@ -282,6 +281,21 @@ pub(crate) fn catalog_of(gathered: &Gathered, folder: &Path, tail_bytes: usize) 
     Arc::new(Catalog::new(segments.collect(), tail_bytes))
 }
 
+/// The keeper's thread; ends with the opening if that fails.
+struct Keeper {
+    pool: Arc<Pool>,
+    worker: Option<Box<dyn Worker>>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.pool.stop();
+            worker.join();
+        }
+    }
+}
+
 /// Carries the verdict out and starts the writer.
 fn start(
     path: &Path,
@@ -298,76 +312,21 @@ fn start(
         write_identity(&*disk, path, &identity)?;
     }
     mend(&*disk, &folder, &gathered)?;
-    let growing = disk.file_system(path).map(|system| system.copy_on_write).unwrap_or(false);
-    let limits = Limits::of(options);
-    let plan = FilePlan {
-        journal_id: gathered.journal_id,
-        segment_bytes: limits.segment_bytes,
-        reserve_bytes: (limits.segment_bytes / 16).max(256 << 10).min(limits.segment_bytes) & !4095,
-        growing,
-        spares_max: usize::from(options.spares_max),
-        stock: options.stock,
-    };
-    let counters = Arc::new(Counters::default());
-    let mut found = usable_spares(&*disk, std::mem::take(&mut gathered.found), &plan)?;
-    let adopted = adopt_prepared(&*disk, &folder, &gathered, &mut found, &plan)?;
-    let pool = Arc::new(Pool::new(world.clone(), folder.clone(), plan, found, counters.clone()));
-    let keeper = {
-        let pool = pool.clone();
-        spawn(&*world.environment, "duramen-keeper", Box::new(move || pool.run()))?
-    };
-    let inline = keeper.is_none();
-    if inline {
-        pool.set_inline();
-    }
+    let mut keeper = keeper_of(path, &folder, options, &world, &mut gathered)?;
     let catalog = catalog_of(&gathered, &folder, options.tail_cache_bytes);
-    if let Some(prepared) = adopted {
-        pool.adopt(prepared);
-    }
-    let (active, observer) = active_segment(options, &mut gathered, &catalog, &pool)?;
-    let method = match options.sync_method {
-        Some(method) => method,
-        None => match gathered.identity.map(|identity| identity.method) {
-            Some(2) => SyncMethod::WriteSync,
-            Some(3) => SyncMethod::Direct,
-            _ => SyncMethod::DataSync,
-        },
-    };
-    let verdict = &gathered.verdict;
-    let mut log = Log {
-        world: world.clone(),
-        folder: folder.clone(),
-        catalog: catalog.clone(),
-        pool: pool.clone(),
-        counters,
-        observer,
-        next_sequence: verdict.next,
-        durable: verdict.next - 1,
-        released_below: verdict.released_below,
-        limits,
-        codec: options.codec,
-        fresh_pages: limits.fresh_pages,
-        method,
-        unsealed: None,
-        scratch: Vec::new(),
-        // A segment of the held-back file's length is that file; any other short one stems from other options.
-        no_space: active.segment.header.segment_bytes == plan.reserve_bytes
-            && plan.reserve_bytes < limits.segment_bytes
-            && !growing,
-        inline,
-        unstarted: 0,
-        active,
-    };
-    submit_due_footers(options, &mut gathered, &catalog, &pool);
-    let result = first_steps(&mut log, &gathered);
+    let mut log = log_of(&folder, options, &world, &mut gathered, &catalog, &keeper)?;
+    submit_due_footers(options, &mut gathered, &catalog, &keeper.pool);
+    first_steps(&mut log, &gathered)?;
     let core = Arc::new(ReadCore {
         disk,
-        catalog: catalog.clone(),
+        catalog,
         cache: BlockCache::new(options.read_cache_bytes),
         buffer_bytes: options.read_buffer_bytes,
         damage: Vec::new(),
         beside: false,
+        opened: Default::default(),
     });
+    let inline = log.inline;
     let writer = Arc::new(Writer::new(Parts {
         log,
         core,
@@ -376,17 +335,89 @@ fn start(
         queue_bytes_max: options.queue_bytes_max,
         idle_mark: options.idle_mark,
     }));
-    let mut workers: Vec<Box<dyn Worker>> = keeper.into_iter().collect();
-    if let Err(error) = result {
-        writer.stop();
-        workers.into_iter().for_each(Worker::join);
-        return Err(error);
-    }
+    let mut workers: Vec<Box<dyn Worker>> = Vec::new();
     if !inline {
         let running = writer.clone();
         workers.extend(spawn(&*world.environment, "duramen-flusher", Box::new(move || running.run()))?);
     }
+    workers.extend(keeper.worker.take());
     Ok(Opened { writer, report, workers, lock })
+}
+
+/// The files that are not being written, and the thread that keeps them, if the environment has threads.
+fn keeper_of(
+    path: &Path,
+    folder: &Path,
+    options: &Options,
+    world: &World,
+    gathered: &mut Gathered,
+) -> Result<Keeper, Error> {
+    let disk = &*world.disk;
+    let segment_bytes = options.segment_bytes_whole();
+    let plan = FilePlan {
+        journal_id: gathered.journal_id,
+        segment_bytes,
+        reserve_bytes: (segment_bytes / 16).max(256 << 10).min(segment_bytes) & !4095,
+        growing: disk.file_system(path).map(|system| system.copy_on_write).unwrap_or(false),
+        spares_max: usize::from(options.spares_max),
+        stock: options.stock,
+    };
+    let mut found = usable_spares(disk, std::mem::take(&mut gathered.found), &plan)?;
+    let adopted = adopt_prepared(disk, folder, gathered, &mut found, &plan)?;
+    let pool = Arc::new(Pool::new(world.clone(), folder.to_path_buf(), plan, found, Arc::default()));
+    if let Some(prepared) = adopted {
+        pool.adopt(prepared);
+    }
+    let running = pool.clone();
+    let worker = spawn(&*world.environment, "duramen-keeper", Box::new(move || running.run()))?;
+    if worker.is_none() {
+        pool.set_inline();
+    }
+    Ok(Keeper { pool, worker })
+}
+
+/// The write side, standing at the end that recovery found.
+fn log_of(
+    folder: &Path,
+    options: &Options,
+    world: &World,
+    gathered: &mut Gathered,
+    catalog: &Arc<Catalog>,
+    keeper: &Keeper,
+) -> Result<Log, Error> {
+    let limits = Limits::of(options);
+    let (active, observer) = active_segment(options, gathered, catalog, &keeper.pool)?;
+    let measured = match gathered.identity.map(|identity| identity.method) {
+        Some(2) => SyncMethod::WriteSync,
+        Some(3) => SyncMethod::Direct,
+        _ => SyncMethod::DataSync,
+    };
+    let plan = keeper.pool.plan();
+    let verdict = &gathered.verdict;
+    Ok(Log {
+        world: world.clone(),
+        folder: folder.to_path_buf(),
+        catalog: catalog.clone(),
+        pool: keeper.pool.clone(),
+        counters: keeper.pool.counters(),
+        observer,
+        next_sequence: verdict.next,
+        durable: verdict.next - 1,
+        released_below: verdict.released_below,
+        limits,
+        codec: options.codec,
+        fresh_pages: limits.fresh_pages,
+        method: options.sync_method.unwrap_or(measured),
+        unsealed: None,
+        scratch: Vec::new(),
+        // A segment of the held-back file's length is that file; any other short one stems from other options.
+        no_space: active.segment.header.segment_bytes == plan.reserve_bytes
+            && plan.reserve_bytes < limits.segment_bytes
+            && !plan.growing,
+        inline: keeper.worker.is_none(),
+        unstarted: 0,
+        active,
+    })
 }
 
 fn spawn(
@@ -588,7 +619,8 @@ fn submit_due_footers(options: &Options, gathered: &mut Gathered, catalog: &Cata
     let segments = catalog.all();
     for &index in &gathered.verdict.footers_due {
         let (Some(walked), Some(scan)) = (gathered.walked[index].take(), &gathered.facts[index].scan) else { continue };
-        let Some(segment) = segments.iter().find(|segment| segment.header.number == gathered.facts[index].number) else {
+        let Some(segment) = segments.iter().find(|segment| segment.header.number == gathered.facts[index].number)
+        else {
             continue;
         };
         let summary = walked.observer.map(|mut observer| observer.summary());

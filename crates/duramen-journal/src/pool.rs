@@ -8,7 +8,7 @@
 //! - A recycled file's header is overwritten only after it has durably lost its old name.
 //! - A footer is written only when the successor's header is durable: the writer submits the seal then.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,6 +163,16 @@ impl Pool {
             consumed: AtomicU32::new(0),
             bulk: AtomicBool::new(false),
         }
+    }
+
+    /// What all files share.
+    pub fn plan(&self) -> FilePlan {
+        self.plan
+    }
+
+    /// Where their bytes are counted.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// Says that no keeper runs.
@@ -410,7 +420,7 @@ impl Pool {
         made
     }
 
-    fn make(&self, number: u64, from: &PathBuf, kind: FileKind, fill: Fill) -> Result<Prepared, Error> {
+    fn make(&self, number: u64, from: &Path, kind: FileKind, fill: Fill) -> Result<Prepared, Error> {
         let disk = &self.world.disk;
         let path = &self.folder.join(files::segment_name(number));
         let access = if kind == FileKind::New { Access::Create } else { Access::Write };
@@ -451,7 +461,7 @@ impl Pool {
     }
 
     /// Nothing acknowledged lies in a file that is being prepared: that its sync failed costs only the file.
-    fn sync_failed(&self, path: &PathBuf, error: std::io::Error) -> Error {
+    fn sync_failed(&self, path: &Path, error: std::io::Error) -> Error {
         if out_of_space(&error) { Error::io("sync", path, error) } else { Error::sync(path, error) }
     }
 
@@ -507,9 +517,7 @@ impl Pool {
     fn put_away(&self, segment: &Segment, spare: Option<&PathBuf>) -> bool {
         let disk = &self.world.disk;
         match spare {
-            Some(spare) => {
-                disk.rename(&segment.path, spare).is_ok() && disk.sync_dir(&self.folder).is_ok()
-            }
+            Some(spare) => disk.rename(&segment.path, spare).is_ok() && disk.sync_dir(&self.folder).is_ok(),
             None => {
                 let _ = disk.remove(&segment.path);
                 false

@@ -4,7 +4,8 @@
 //! Each read verifies: a record's header against its place and sequence, its payload against the header. Memory is
 //! bounded by the read buffer (one per scan) and the block cache (one per journal).
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::{Bytes, BytesMut};
 
@@ -19,11 +20,15 @@ use crate::format::{
 };
 use crate::record::Record;
 use crate::report::{Damage, DamageKind};
+use crate::sync::lock;
 
 /// The lower bound of one read of a single record: small records come with their header in one call.
 const RECORD_READ_MIN: usize = 256;
 /// The upper bound of the first read; a longer record is read on exactly.
 const RECORD_READ_MAX: usize = 64 * 1024;
+
+/// Files of sealed segments that stay open between two reads.
+const OPEN_FILES_MAX: usize = 32;
 
 /// What reading needs, shared by all readers of a journal.
 #[derive(Debug)]
@@ -36,9 +41,26 @@ pub(crate) struct ReadCore {
     pub damage: Vec<Damage>,
     /// Another process may be the writer, and release segments or use their files again under this reader.
     pub beside: bool,
+    /// Sealed segments whose files are open, oldest first.
+    pub opened: Mutex<VecDeque<Weak<Segment>>>,
 }
 
 impl ReadCore {
+    /// The open file of a segment; of the sealed ones only the latest few stay open.
+    pub fn file(&self, segment: &Arc<Segment>) -> Result<Arc<dyn DiskFile>, Error> {
+        let (file, fresh) = segment.file(&*self.disk)?;
+        if fresh {
+            let mut opened = lock(&self.opened);
+            opened.push_back(Arc::downgrade(segment));
+            while opened.len() > OPEN_FILES_MAX {
+                if let Some(old) = opened.pop_front().and_then(|old| old.upgrade()) {
+                    old.let_go();
+                }
+            }
+        }
+        Ok(file)
+    }
+
     /// One record.
     pub fn read(&self, sequence: Sequence, next: Sequence) -> Result<Record, Error> {
         let first = self.catalog.first();
@@ -56,9 +78,7 @@ impl ReadCore {
                 self.read_stored(&segment, sequence).map_err(|error| self.or_released(&segment, sequence, error))
             }
             // The catalog moved on between two looks: released, or not there yet.
-            Err(_) if sequence < self.catalog.first() => {
-                Err(Error::Released { sequence, first: self.catalog.first() })
-            }
+            Err(_) if sequence < self.catalog.first() => Err(Error::Released { sequence, first: self.catalog.first() }),
             Err(Some(later)) => Err(self.lost(sequence, &later)),
             Err(None) => Err(Error::NotYet { sequence, next }),
         }
@@ -101,7 +121,7 @@ impl ReadCore {
     }
 
     /// A record from its file.
-    fn read_stored(&self, segment: &Segment, sequence: Sequence) -> Result<Record, Error> {
+    fn read_stored(&self, segment: &Arc<Segment>, sequence: Sequence) -> Result<Record, Error> {
         let index = sequence - segment.header.first_sequence;
         let (place, guess) = match segment.index() {
             Some(active) => {
@@ -122,7 +142,7 @@ impl ReadCore {
             return Ok(record);
         }
         let wide = guess.filter(|&next| next > place).map_or(RECORD_READ_MIN, |next| (next - place) as usize);
-        let file = segment.file(&*self.disk)?;
+        let file = self.file(segment)?;
         let wide = wide.clamp(RECORD_READ_MIN.min(RECORD_HEADER_BYTES + 4), RECORD_READ_MAX);
         let bytes = self.fetch(segment, &*file, place, wide)?;
         if let Some(header) = RecordHeader::decode(&bytes, &segment.binding, place, sequence) {
@@ -141,7 +161,8 @@ impl ReadCore {
 
     fn fetch(&self, segment: &Segment, file: &dyn DiskFile, place: u32, length: usize) -> Result<Bytes, Error> {
         let mut buffer = BytesMut::zeroed(length);
-        let read = read_full_at(file, &mut buffer, u64::from(place)).map_err(|error| read_failed(segment, place, error))?;
+        let read =
+            read_full_at(file, &mut buffer, u64::from(place)).map_err(|error| read_failed(segment, place, error))?;
         buffer.truncate(read);
         Ok(buffer.freeze())
     }
@@ -216,7 +237,7 @@ impl ReadCore {
     }
 
     /// The page of a footer's index that holds an entry.
-    fn index_block(&self, segment: &Segment, index: u64) -> Result<Arc<Vec<u32>>, Error> {
+    fn index_block(&self, segment: &Arc<Segment>, index: u64) -> Result<Arc<Vec<u32>>, Error> {
         let Some(footer) = segment.footer() else {
             return Err(Error::NotYet { sequence: segment.header.first_sequence + index, next: segment.next() });
         };
@@ -225,7 +246,7 @@ impl ReadCore {
         if let Some(Cached::Index(entries)) = self.cache.get(segment.header.number, offset) {
             return Ok(entries);
         }
-        let file = segment.file(&*self.disk)?;
+        let file = self.file(segment)?;
         let entries = Arc::new(read_index_block(segment, &*file, footer, block)?);
         self.cache.insert(segment.header.number, offset, Cached::Index(entries.clone()));
         Ok(entries)
@@ -383,9 +404,7 @@ impl Cursor {
                 Err(Some(later)) => return Err(self.core.lost(self.next, &later)),
                 Err(None) => return Err(Error::NotYet { sequence: self.next, next: self.next }),
             };
-            let file = segment
-                .file(&*self.core.disk)
-                .map_err(|error| self.core.or_released(&segment, self.next, error))?;
+            let file = self.core.file(&segment).map_err(|error| self.core.or_released(&segment, self.next, error))?;
             self.segment = Some(Open {
                 segment,
                 file,

@@ -64,8 +64,7 @@ impl Batch {
         self.own_log |= log == 0;
         self.places.push(place);
         self.largest = self.largest.max(payload.len());
-        let header =
-            RecordHeader { payload_bytes, payload_crc: payload_checksum(payload), log, kind, more: false };
+        let header = RecordHeader { payload_bytes, payload_crc: payload_checksum(payload), log, kind, more: false };
         self.body.reserve(RECORD_HEADER_BYTES + payload.len());
         header.encode_open(&mut self.body);
         self.body.extend_from_slice(payload);

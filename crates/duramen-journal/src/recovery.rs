@@ -318,13 +318,8 @@ pub struct Verdict {
 
 /// Rows C3 to E7: `facts` carry the scans that [`arrange`] asked for.
 pub fn judge(facts: &[SegmentFacts], arrangement: &Arrangement) -> Verdict {
-    let mut verdict = Verdict {
-        damage: arrangement.damage.clone(),
-        first: 1,
-        next: 1,
-        released_below: 1,
-        ..Verdict::default()
-    };
+    let mut verdict =
+        Verdict { damage: arrangement.damage.clone(), first: 1, next: 1, released_below: 1, ..Verdict::default() };
     let Some(last) = arrangement.begun.last() else {
         let loss = verdict.damage.iter().any(|damage| damage.what.loses_records());
         verdict.end = if loss { End::Damaged } else { End::New };

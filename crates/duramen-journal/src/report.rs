@@ -147,7 +147,11 @@ impl fmt::Display for Damage {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "torn end in {} at offset {}, {} bytes, records from {}", self.file, self.offset, self.bytes, self.first)?;
+        write!(
+            f,
+            "torn end in {} at offset {}, {} bytes, records from {}",
+            self.file, self.offset, self.bytes, self.first
+        )?;
         if let Some(last) = self.last {
             write!(f, " to {last}")?;
         }
@@ -274,7 +278,9 @@ impl fmt::Display for Report {
         writeln!(f, "end       {}", self.end.word())?;
         self.cut.iter().try_for_each(|cut| writeln!(f, "cut       {cut}"))?;
         self.damage.iter().try_for_each(|damage| writeln!(f, "damage    {damage}"))?;
-        self.gaps.iter().try_for_each(|gap| writeln!(f, "gap       records {} to {} are lost", gap.first, gap.end - 1))?;
+        self.gaps
+            .iter()
+            .try_for_each(|gap| writeln!(f, "gap       records {} to {} are lost", gap.first, gap.end - 1))?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))?;
         self.set_aside.iter().try_for_each(|path| writeln!(f, "aside     {}", path.display()))
     }

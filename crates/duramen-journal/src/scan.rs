@@ -191,11 +191,7 @@ pub(crate) struct Start {
 impl Start {
     /// The start of a segment.
     pub fn of(header: &SegmentHeader) -> Start {
-        Start {
-            offset: DATA_OFFSET,
-            sequence: header.first_sequence,
-            digest: header.binding().first_digest(header),
-        }
+        Start { offset: DATA_OFFSET, sequence: header.first_sequence, digest: header.binding().first_digest(header) }
     }
 }
 
@@ -340,12 +336,7 @@ impl Walk {
     }
 
     /// Reads a commit whole and compares its digest. `None`: it does not fit, or does not verify.
-    fn verify(
-        &self,
-        window: &mut Window<'_>,
-        offset: u32,
-        header: &CommitHeader,
-    ) -> io::Result<Option<CommitTrailer>> {
+    fn verify(&self, window: &mut Window<'_>, offset: u32, header: &CommitHeader) -> io::Result<Option<CommitTrailer>> {
         verify_digest(window, u64::from(offset), header, self.limit)
     }
 
@@ -640,8 +631,8 @@ pub(crate) fn read_block(
     let Some(block) = BlockHeader::decode(head, binding, offset) else { return Ok(None) };
     let from = u64::from(offset) + BLOCK_HEADER_BYTES as u64;
     let stored = window.slice(from, block.stored_bytes as usize)?;
-    let good =
-        payload_checksum(stored) == block.stored_crc && decompress(block.codec, stored, block.body_bytes as usize, body);
+    let good = payload_checksum(stored) == block.stored_crc
+        && decompress(block.codec, stored, block.body_bytes as usize, body);
     Ok(good.then_some(block))
 }
 

@@ -164,6 +164,7 @@ impl Reader {
             buffer_bytes: options.read_buffer_bytes,
             damage: report.damage.clone(),
             beside: true,
+            opened: Default::default(),
         });
         let (path, options) = (path.to_path_buf(), options.clone());
         Ok(Reader { path, folder, options, world, core, report, last, live, tail })

@@ -204,8 +204,5 @@ pub fn retryable(error: &io::Error) -> bool {
 
 /// Whether an error means that space or quota ran out: ENOSPC, EDQUOT, EFBIG.
 pub fn out_of_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -13,8 +13,8 @@
 )]
 
 use std::fs::{self, File};
-use std::num::NonZeroU64;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

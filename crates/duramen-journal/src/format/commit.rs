@@ -158,11 +158,7 @@ impl CommitTrailer {
     /// Reads a trailer; the digest is the caller's to compare. `None`: too few bytes.
     pub fn decode(bytes: &[u8]) -> Option<CommitTrailer> {
         let bytes = bytes.get(..COMMIT_TRAILER_BYTES)?;
-        Some(CommitTrailer {
-            durable_upto: u64_at(bytes, 0),
-            durable_end: u32_at(bytes, 8),
-            digest: u64_at(bytes, 16),
-        })
+        Some(CommitTrailer { durable_upto: u64_at(bytes, 0), durable_end: u32_at(bytes, 8), digest: u64_at(bytes, 16) })
     }
 }
 

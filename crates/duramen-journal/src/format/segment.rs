@@ -244,7 +244,7 @@ impl Footer {
         let blocks = self.count.div_ceil(INDEX_ENTRIES_PER_BLOCK as u64);
         let tables = u64::from(self.logs) * LOG_ENTRY_BYTES as u64 + u64::from(self.summary_bytes);
         self.data_end <= self.index_offset
-            && self.index_offset as usize % PAGE_BYTES == 0
+            && (self.index_offset as usize).is_multiple_of(PAGE_BYTES)
             && u64::from(self.tables_offset) == u64::from(self.index_offset) + blocks * PAGE_BYTES as u64
             && u64::from(self.tables_offset) + tables + PAGE_BYTES as u64 <= u64::from(segment_bytes)
     }

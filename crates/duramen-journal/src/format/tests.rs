@@ -68,26 +68,19 @@ fn commit_header() -> CommitHeader {
 }
 
 fn record_header(payload: &[u8], kind: u8, more: bool) -> RecordHeader {
-    RecordHeader {
-        payload_bytes: payload.len() as u32,
-        payload_crc: payload_checksum(payload),
-        log: 1,
-        kind,
-        more,
-    }
+    RecordHeader { payload_bytes: payload.len() as u32, payload_crc: payload_checksum(payload), log: 1, kind, more }
 }
 
 /// A commit of one batch of two records, "hello" and nothing, at the head of the segment.
 fn commit() -> Vec<u8> {
     let binding = header().binding();
     let mut body = Vec::new();
-    let mut sequence = 1000;
-    for (payload, kind, more) in [(&b"hello"[..], 7, true), (&b""[..], 8, false)] {
+    let records = [(&b"hello"[..], 7, true), (&b""[..], 8, false)];
+    for (sequence, (payload, kind, more)) in (1000..).zip(records) {
         let at = body.len();
         record_header(payload, kind, more).encode_open(&mut body);
         RecordHeader::seal(&mut body[at..], &binding, DATA_OFFSET + (COMMIT_HEADER_BYTES + at) as u32, sequence);
         body.extend_from_slice(payload);
-        sequence += 1;
     }
     whole(commit_header(), &body)
 }
@@ -252,7 +245,9 @@ fn every_bit_lies_under_a_check() {
         ("footer", |bytes, _| Footer::decode(bytes, &header()).is_ok()),
         ("index", |bytes, binding| decode_index_block(bytes, 0, binding).is_some()),
         ("tables", |bytes, binding| decode_tables(bytes, &footer(), binding).is_some()),
-        ("commit", |bytes, _| CommitTrailer::decode(&bytes[88..]).is_some_and(|t| t.digest == commit_digest(&bytes[..104]))),
+        ("commit", |bytes, _| {
+            CommitTrailer::decode(&bytes[88..]).is_some_and(|t| t.digest == commit_digest(&bytes[..104]))
+        }),
     ];
     for (name, good) in checks {
         let mut bytes = sample(name);

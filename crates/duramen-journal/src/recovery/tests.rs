@@ -532,7 +532,10 @@ fn i2_the_walk_ends_before() {
         facts[1].scan = Some(scan.clone());
         let verdict = refused(&mut facts, &[(DamageKind::Commit, 2)]);
         let damage = &verdict.damage[0];
-        assert_eq!((damage.offset, damage.first, damage.last), (u64::from(scan.end), Some(scan.next), Some(first_of(3) - 1)));
+        assert_eq!(
+            (damage.offset, damage.first, damage.last),
+            (u64::from(scan.end), Some(scan.next), Some(first_of(3) - 1))
+        );
         assert_eq!(verdict.footers_due, [], "a footer would vouch for the loss");
         assert_eq!(verdict.next, first_of(3) + COUNT, "what comes behind is known");
     }
@@ -560,7 +563,8 @@ fn e2_idle() {
         scan.durable_end = scan.last_offset;
     };
     assert_eq!(good(&mut ending(witnessed), 2).end, End::Idle);
-    let sequences_only = |scan: &mut ScanFacts| (scan.durable_upto, scan.durable_end) = (scan.next - 1, scan.last_offset - 8);
+    let sequences_only =
+        |scan: &mut ScanFacts| (scan.durable_upto, scan.durable_end) = (scan.next - 1, scan.last_offset - 8);
     assert_eq!(good(&mut ending(sequences_only), 2).end, End::Unmarked, "a release before the mark is unwitnessed");
 }
 
@@ -599,7 +603,8 @@ fn e4_no_commit() {
 #[test]
 fn e5_torn() {
     let later = Later { offset: END + 800, first: first_of(3) + 2, next: first_of(3) + 4 };
-    let ends: [(fn(&mut ScanFacts), bool, u64); 5] = [
+    type Case = (fn(&mut ScanFacts), bool, u64);
+    let ends: [Case; 5] = [
         (|scan| (scan.stop, scan.nonzero_end) = (Stop::Torn, END + 100), true, 100),
         (|scan| scan.stop = Stop::Torn, true, 0),
         (|scan| (scan.stop, scan.nonzero_start, scan.nonzero_end) = (Stop::Garbage, END, END + 9), true, 9),

@@ -15,9 +15,6 @@ thread_local! {
     static PAUSED: RefCell<Option<(Paused, SimDisk)>> = const { RefCell::new(None) };
 }
 
-/// One recovery in so many also goes on writing and reopens.
-const GOES_ON_EVERY: u64 = 4;
-
 fn limit_room(disk: &SimDisk, room: Option<u64>) {
     disk.set_capacity(room.map(|room| disk.used() + room));
 }
@@ -73,13 +70,7 @@ impl Scenario for Script {
 }
 
 impl Script {
-    fn check(
-        &self,
-        world: &World,
-        history: &History<Event>,
-        model: &Model,
-        floor: Sequence,
-    ) -> Result<(), String> {
+    fn check(&self, world: &World, history: &History<Event>, model: &Model, floor: Sequence) -> Result<(), String> {
         let opened = Journal::open_with(Path::new(FOLDER), &self.options[0], world.clone());
         let (journal, report) = match opened {
             Ok(opened) => opened,
@@ -94,12 +85,12 @@ impl Script {
         let cut = report.cut.as_ref().map_or(0, |cut| cut.bytes + u64::from(cut.offset) / 8);
         let seen = [report.next, cut, report.bytes / 8, history.count() as u64];
         let chance = seen.into_iter().fold(0u64, |sum, part| (sum ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7);
-        if !chance.is_multiple_of(GOES_ON_EVERY) {
+        if !chance.is_multiple_of(self.goes_on_every) {
             return Ok(());
         }
         let appended = self.go_on(&journal, history, model, report.next)?;
         let next = appended.map_or(report.next, |issued| issued.next());
-        if chance.is_multiple_of(2 * GOES_ON_EVERY) {
+        if chance.is_multiple_of(2 * self.goes_on_every) {
             return reopen(self, world, history, (journal, report.next), next);
         }
         Ok(())

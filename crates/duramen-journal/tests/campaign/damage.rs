@@ -231,7 +231,12 @@ pub fn bytes_in_a_segment() -> Result<u64, String> {
             let mut swapped = before.clone();
             swapped[range.clone()].copy_from_slice(&before[other..other + SECTOR]);
             swapped[other..other + SECTOR].copy_from_slice(&before[range.clone()]);
-            built.check_change(&format!("{name}: swap sectors {sector} and {}", other / SECTOR), &before, &swapped, 1)?;
+            built.check_change(
+                &format!("{name}: swap sectors {sector} and {}", other / SECTOR),
+                &before,
+                &swapped,
+                1,
+            )?;
             let mut doubled = before.clone();
             doubled[range].copy_from_slice(&before[other..other + SECTOR]);
             built.check_change(&format!("{name}: {} over {sector}", other / SECTOR), &before, &doubled, 1)?;
@@ -252,7 +257,8 @@ fn misdirected(built: &Built, name: &str, before: &[u8], places: &[Place]) -> Re
             }
             let length = (source.end - source.offset).min(before.len() - target.offset);
             let mut after = before.to_vec();
-            after[target.offset..target.offset + length].copy_from_slice(&before[source.offset..source.offset + length]);
+            after[target.offset..target.offset + length]
+                .copy_from_slice(&before[source.offset..source.offset + length]);
             built.check_change(&format!("{name}: commit {from} over {to}"), before, &after, 1)?;
             cases += 1;
         }
@@ -266,7 +272,9 @@ pub fn bad_lengths() -> Result<u64, String> {
     let before = built.bytes(1);
     let mut cases = 0;
     for place in places(&before) {
-        for (at, value) in [(28, u32::MAX), (28, 0), (28, 40_000), (32, u32::MAX), (24, u32::MAX), (24, 0), (36, 0xffff)] {
+        for (at, value) in
+            [(28, u32::MAX), (28, 0), (28, 40_000), (32, u32::MAX), (24, u32::MAX), (24, 0), (36, 0xffff)]
+        {
             let mut after = before.clone();
             let at = place.offset + at;
             after[at..at + 2].copy_from_slice(&value.to_le_bytes()[..2]);

@@ -190,7 +190,8 @@ impl Target {
             self.built.model.check_records(std::iter::once(Ok(record)), sequence, sequence + 1)?;
         }
         let disk = self.built.disk.kill();
-        let bytes = held(&Arc::new(Mutex::new(disk.read_durable(&self.flipped).map_err(|error| error.to_string())?)))[byte];
+        let bytes =
+            held(&Arc::new(Mutex::new(disk.read_durable(&self.flipped).map_err(|error| error.to_string())?)))[byte];
         let changed = world.disk.open(Path::new(&self.flipped), Access::Read).map_err(|error| error.to_string())?;
         let mut now = [0u8];
         changed.read_at(&mut now, byte as u64).map_err(|error| error.to_string())?;
@@ -214,7 +215,8 @@ impl Target {
 
 fn targets() -> Vec<Target> {
     let packed = Options { codec: Codec::Lz4, ..small() };
-    let mut steps = vec![append(batch(9, 2_000, 2), Then::Wait), append(one(20_000), Then::Wait), append(one(90), Then::Wait)];
+    let mut steps =
+        vec![append(batch(9, 2_000, 2), Then::Wait), append(one(20_000), Then::Wait), append(one(90), Then::Wait)];
     steps.push(Step::Close);
     let packed = Script::new("packed", packed, steps);
     let options = Options { segment_records_max: 9, ..small() };
@@ -230,6 +232,7 @@ fn targets() -> Vec<Target> {
 }
 
 /// Flips one bit in so many of every target; how many bits that were.
+#[allow(clippy::disallowed_methods, reason = "a test tool with threads of its own")]
 pub fn flip_all(every: usize, threads: usize) -> Result<u64, String> {
     let mut total = 0;
     for target in targets() {

@@ -43,11 +43,7 @@ fn budget(states_max: u64) -> Budget {
 
 fn try_script(script: &Script, states_max: u64) -> Counts {
     let budget = budget(states_max);
-    let result = if script.sweep {
-        sweep_faults(script, &budget, &|| ())
-    } else {
-        explore(script, &budget, &|| ())
-    };
+    let result = if script.sweep { sweep_faults(script, &budget, &|| ()) } else { explore(script, &budget, &|| ()) };
     result.unwrap_or_else(|failure| panic!("{}: {failure}", script.name))
 }
 

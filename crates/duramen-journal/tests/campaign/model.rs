@@ -27,7 +27,11 @@ impl Shape {
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 pub enum Event {
     /// A batch was handed in, or is about to be.
-    Issued { first: Sequence, content: u32, shape: Shape },
+    Issued {
+        first: Sequence,
+        content: u32,
+        shape: Shape,
+    },
     /// The journal said that nothing from here on is stored: the sequences are given again.
     Withdrawn(Sequence),
     /// Everything up to here was called durable.
@@ -42,7 +46,10 @@ pub enum Event {
     Closed,
     Opened,
     /// A recovery served everything from `first` to before `next`.
-    Served { first: Sequence, next: Sequence },
+    Served {
+        first: Sequence,
+        next: Sequence,
+    },
     /// What was only written is void.
     PowerCut,
 }
@@ -194,6 +201,10 @@ impl Model {
             }
             expected += 1;
         }
-        if expected != next { Err(format!("the scan ended before {expected}, the report before {next}")) } else { Ok(()) }
+        if expected != next {
+            Err(format!("the scan ended before {expected}, the report before {next}"))
+        } else {
+            Ok(())
+        }
     }
 }

@@ -32,9 +32,15 @@ pub enum Then {
 /// One step of a workload.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Append { shape: Shape, how: Append, then: Then },
+    Append {
+        shape: Shape,
+        how: Append,
+        then: Then,
+    },
     /// An append that goes to within so many bytes of the segment's end.
-    Fill { left: u32 },
+    Fill {
+        left: u32,
+    },
     WaitAll,
     Flush,
     Sync,
@@ -71,6 +77,8 @@ pub struct Script {
     pub faults: Vec<Fault>,
     /// Faults are swept over the steps instead of crashes.
     pub sweep: bool,
+    /// One recovery in so many also goes on writing, and half of those reopen.
+    pub goes_on_every: u64,
 }
 
 /// Small segments, nothing that depends on a measurement.
@@ -99,7 +107,14 @@ impl Script {
             capacity: None,
             faults: Vec::new(),
             sweep: false,
+            goes_on_every: 4,
         }
+    }
+
+    /// Every recovery goes on writing.
+    pub fn going_on(mut self) -> Script {
+        self.goes_on_every = 1;
+        self
     }
 
     /// Everything is tried, creation too.
@@ -397,7 +412,10 @@ impl<'a> Session<'a> {
     fn failed_append(&mut self, first: Sequence, error: &Error, tell: &dyn Fn(Event)) {
         if error.is_no_space() && !self.poisoned {
             let appended = self.journal().appended();
-            assert!(appended < first, "sequences of a refused append are given again: {first} failed, {appended} stand");
+            assert!(
+                appended < first,
+                "sequences of a refused append are given again: {first} failed, {appended} stand"
+            );
         }
         self.failed(error, tell);
     }

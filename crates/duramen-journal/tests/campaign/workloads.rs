@@ -7,9 +7,7 @@ use duramen_journal::disk::SyncMethod;
 use duramen_journal::disk::sim::Generator;
 use duramen_journal::{Class, Codec, FreshPages, Options, SyncPolicy};
 
-use crate::script::{
-    Counting, Script, Step, Then, append, append_as, batch, one, reserved, small, times,
-};
+use crate::script::{Counting, Script, Step, Then, append, append_as, batch, one, reserved, small, times};
 
 use Then::{Call, Drop, Hold, Wait, WaitWritten};
 
@@ -59,7 +57,8 @@ fn random(seed: u64) -> Script {
         let bytes = [0, 30, 440, 700, 4_000, 9_000, 15_000][below(7) as usize] + below(60) as u32;
         let shape = if below(3) == 0 { batch(2 + below(2) as u32, bytes.min(4_000), 2) } else { one(bytes) };
         let then = [Wait, Drop, Drop, Hold, WaitWritten][below(5) as usize];
-        let class = [Class::Policy, Class::Policy, Class::Now, Class::Within(SECOND), Class::OnFlush][below(5) as usize];
+        let class =
+            [Class::Policy, Class::Policy, Class::Now, Class::Within(SECOND), Class::OnFlush][below(5) as usize];
         steps.push(match below(16) {
             0..=7 => append_as(shape, class, then),
             8 => Step::Flush,
@@ -95,7 +94,7 @@ fn sizes(all: &mut Vec<Script>) {
         let steps = bytes.iter().map(|&bytes| append(one(bytes), Wait)).collect();
         all.push(Script::new(name, small(), steps));
     }
-    all.push(Script::new("creation", small(), vec![Step::Open(0), append(one(100), Wait)]).without_setup());
+    all.push(Script::new("creation", small(), vec![Step::Open(0), append(one(100), Wait)]).without_setup().going_on());
     let steps = vec![Step::Open(0), append(one(100), Wait), Step::Close, Step::Open(0), append(one(9), Wait)];
     all.push(Script::new("creation-twice", small(), steps).without_setup());
 }
@@ -103,7 +102,7 @@ fn sizes(all: &mut Vec<Script>) {
 fn policies(all: &mut Vec<Script>) {
     let never = Options { policy: SyncPolicy::Never, ..small() };
     let flushed = times(6, &[append(one(200), Drop), Step::Flush]);
-    all.push(Script::new("never-flushed", never.clone(), flushed.clone()));
+    all.push(Script::new("never-flushed", never.clone(), flushed.clone()).going_on());
     all.push(Script::new("never-large", never.clone(), times(4, &[append(one(3_000), Drop), Step::Flush])));
     let mut synced = flushed;
     synced.extend([Step::Sync, append(one(20), Drop), Step::Flush, append(one(700), Hold), Step::Sync]);
@@ -155,7 +154,8 @@ fn commits(all: &mut Vec<Script>) {
     }
     let never = Options { policy: SyncPolicy::Never, ..small() };
     all.push(Script::new("batches-unsynced", never, times(5, &[append(batch(3, 250, 3), Drop), Step::Flush])));
-    let grouped = times(3, &[append(one(100), Hold), append(batch(2, 90, 2), Hold), append(one(800), Hold), Step::WaitAll]);
+    let grouped =
+        times(3, &[append(one(100), Hold), append(batch(2, 90, 2), Hold), append(one(800), Hold), Step::WaitAll]);
     all.push(Script::new("grouped", small(), grouped));
     let steps = times(4, &[append(one(100), Call), append(one(30), Call)]);
     all.push(Script::new("callbacks", small(), steps));
@@ -184,7 +184,9 @@ fn stored(all: &mut Vec<Script>) {
             times(3, &[append(batch(9, 1_500, 2), Drop), Step::Flush]),
         ));
     }
-    for (name, shape) in [("fresh-pages", one(300)), ("fresh-pages-large", one(5_000)), ("fresh-pages-batch", batch(3, 40, 2))] {
+    for (name, shape) in
+        [("fresh-pages", one(300)), ("fresh-pages-large", one(5_000)), ("fresh-pages-batch", batch(3, 40, 2))]
+    {
         let options = Options { fresh_pages: FreshPages::Always, ..small() };
         let mut script = Script::new(name, options, times(4, &[append(shape, Wait)]));
         script.tear_pages = true;
@@ -214,13 +216,13 @@ fn rotations(all: &mut Vec<Script>) {
     let options = Options { segment_records_max: 4, ..small() };
     all.push(Script::new("rotation-by-records", options.clone(), times(9, &[append(one(50), Wait)])));
     let options = Options { policy: SyncPolicy::Never, ..options };
-    all.push(Script::new("rotations-unsynced", options, times(14, &[append(one(50), Drop), Step::Flush])));
+    all.push(Script::new("rotations-unsynced", options, times(14, &[append(one(50), Drop), Step::Flush])).going_on());
     // The switch is torn off, and what was written behind it is not: each commit has a page of its own.
     let options = Options { fresh_pages: FreshPages::Always, segment_records_max: 3, ..never };
     let mut setup = times(3, &[append(one(100), Drop), Step::Flush]);
     setup.push(Step::Sync);
     let steps = times(3, &[append(one(100), Drop), Step::Flush]);
-    all.push(Script::new("rotation-ghosts", options, steps).after(setup));
+    all.push(Script::new("rotation-ghosts", options, steps).after(setup).going_on());
     all.push(Script::new("rotations", small(), times(14, &[append(one(14_000), Wait)])));
     for left in [0, 200, 4_000] {
         let mut steps = nearly_full();

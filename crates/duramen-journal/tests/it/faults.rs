@@ -67,7 +67,7 @@ fn row_07_the_newest_segment_is_missing() {
         let (journal, _) = open(&disk, &small());
         fill(&journal, 6, 9000);
         assert_eq!(journal.segments().len(), 2);
-            drop(journal);
+        drop(journal);
         disk.remove_durable(&segment(2)).expect("was in use");
         if !footer {
             disk.write_durable(&segment(1), (64 << 10) - 4096, &[0; 4096]).expect("overwrites");
@@ -529,7 +529,8 @@ fn forge(disk: &SimDisk, first_sequence: u64, change: impl FnOnce(&mut CommitHea
     commit.extend_from_slice(&body);
     let trailer = commit.len();
     commit.resize(trailer + COMMIT_TRAILER_BYTES, 0);
-    CommitTrailer { durable_upto: first_sequence - 1, durable_end: DATA_OFFSET, digest: 0 }.encode(&mut commit[trailer..]);
+    CommitTrailer { durable_upto: first_sequence - 1, durable_end: DATA_OFFSET, digest: 0 }
+        .encode(&mut commit[trailer..]);
     let covered = commit.len() - 8;
     let digest = commit_digest(&commit[..covered]);
     commit[covered..].copy_from_slice(&digest.to_le_bytes());

@@ -1,10 +1,12 @@
-//! The tools and the reader, beside damage and beside a living writer, on the simulated disk.
+//! The tools and the reader, beside damage and beside a living writer, on the simulated disk; once on the real one, with
+//! threads.
+#![allow(clippy::disallowed_methods, reason = "one test has threads and a folder of its own")]
 
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
-use duramen_journal::disk::sim::{Budget, Crash, History, Scenario, SimDisk, explore};
+use duramen_journal::disk::sim::{Budget, Crash, Effect, Fault, History, Operation, Scenario, SimDisk, explore};
 use duramen_journal::inspect::{Item, Verification, dump, salvage, verify};
 use duramen_journal::{
     Append, Batch, Codec, DamageKind, End, Error, FreshPages, Gap, Journal, OnDamage, Options, ReadOptions, Reader,
@@ -212,7 +214,7 @@ fn each_kind_of_damage_has_its_name() {
     });
     assert!(destroyed.contains(&(2, DamageKind::Header)), "{destroyed:?}");
     let unreadable = whole(&|disk| disk.fail_reads(&second, 16 << 10..17 << 10));
-    assert!(unreadable.iter().any(|found| *found == (2, DamageKind::Unreadable)), "{unreadable:?}");
+    assert!(unreadable.contains(&(2, DamageKind::Unreadable)), "{unreadable:?}");
 }
 
 /// Salvages, checks the copy, and returns what is not in it.
@@ -413,6 +415,28 @@ fn setting_aside_survives_a_crash_at_every_moment() {
     let budget = Budget { states_max: 4_000, images_per_moment_max: 24, ..Budget::default() };
     let counts = explore(&scenario, &budget, &|| ()).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(counts.states > 500 && counts.nested > 20, "{counts:?}");
+}
+
+/// The explorer found it: a process died after it had moved the damaged journal aside; the next one moved the rebuilt one
+/// into its place; the power failed, and of the two renames only the second was kept. The damaged journal was gone.
+#[test]
+fn the_first_rename_is_durable_before_the_second() {
+    let (pristine, _) = damaged();
+    let name = segments(&pristine)[0].0.rsplit('/').next().expect("a name").to_string();
+    let disk = pristine.kill();
+    disk.fault(Fault::new(Effect::Error(5)).on(Operation::SyncDirectory).named("aside"));
+    Journal::open_with(ROOT, &SettingAside::options(), disk.world()).expect_err("the process dies here");
+    for failing in 0..4 {
+        let disk = disk.kill();
+        disk.fault(Fault::new(Effect::Error(5)).on(Operation::SyncDirectory).skip(failing));
+        let _ = Journal::open_with(ROOT, &SettingAside::options(), disk.world());
+        let images = disk.crash_images(256);
+        assert!(!images.is_empty());
+        for image in images {
+            let kept = |(path, _): &(String, u64)| path.ends_with(&name);
+            assert!(image.list_files().iter().any(kept), "{failing}: {:?}", image.list_files());
+        }
+    }
 }
 
 #[test]

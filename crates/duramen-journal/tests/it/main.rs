@@ -4,10 +4,14 @@ mod decoders;
 #[cfg(feature = "sim")]
 mod faults;
 #[cfg(feature = "sim")]
+mod golden;
+#[cfg(feature = "sim")]
 mod inspect;
 mod journal;
 #[cfg(feature = "sim")]
 mod model;
+#[cfg(feature = "sim")]
+mod options;
 mod real_disk;
 mod real_environment;
 #[cfg(feature = "sim")]

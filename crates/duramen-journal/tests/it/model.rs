@@ -49,7 +49,14 @@ enum Size {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { log: LogNumber, kind: u8, sizes: Vec<Size>, class: Class, full: WhenFull, then: Then },
+    Append {
+        log: LogNumber,
+        kind: u8,
+        sizes: Vec<Size>,
+        class: Class,
+        full: WhenFull,
+        then: Then,
+    },
     Sync,
     Flush,
     /// Up to this share of the records.
@@ -179,7 +186,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A payload that only this record has; half of it can be compressed.
 fn payload(sequence: Sequence, bytes: usize) -> Vec<u8> {
-    let noise = |index: usize| (sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (index % 57)) as u8 ^ (index / 57) as u8;
+    let noise =
+        |index: usize| (sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (index % 57)) as u8 ^ (index / 57) as u8;
     (0..bytes).map(|index| if index % 512 < 256 { noise(index) } else { sequence as u8 }).collect()
 }
 

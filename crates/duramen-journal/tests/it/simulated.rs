@@ -120,7 +120,7 @@ impl Environment for CrookedClock {
         match self.clock {
             Clock::Stopped => Duration::from_secs(5),
             Clock::Leaping => Duration::from_secs(look * 365 * 86_400),
-            Clock::Swinging => Duration::from_secs(if look % 2 == 0 { 1_000_000 } else { 3 }),
+            Clock::Swinging => Duration::from_secs(if look.is_multiple_of(2) { 1_000_000 } else { 3 }),
         }
     }
 

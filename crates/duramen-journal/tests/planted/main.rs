@@ -84,7 +84,13 @@ fn try_workload(name: &str, bug: Option<Bug>, states_max: u64) -> Result<(), Str
     }
     let all = workloads::all();
     let script = all.iter().find(|script| script.name == name).expect("a workload of the campaign");
-    let budget = Budget { states_max, operations_max: 20_000, images_per_fault_max: 6, ..Budget::default() };
+    let budget = Budget {
+        states_max,
+        images_per_moment_max: 65_536,
+        operations_max: 20_000,
+        images_per_fault_max: 6,
+        ..Budget::default()
+    };
     let result = if script.sweep { sweep_faults(script, &budget, &setup) } else { explore(script, &budget, &setup) };
     plant(None);
     result.map(drop).map_err(|failure| failure.to_string())

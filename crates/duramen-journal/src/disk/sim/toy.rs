@@ -342,31 +342,3 @@ fn a_spent_budget_ends_the_walk_and_every_thread_is_set_up() {
     assert!((100..104).contains(&counts.states), "{counts:?}");
     assert_eq!(set_up.into_inner(), 4);
 }
-
-/// `cargo test --release --features sim -- --ignored --nocapture toy_speed`
-#[test]
-#[ignore = "prints a speed"]
-#[allow(clippy::disallowed_methods, reason = "a measurement of real time")]
-fn toy_speed() {
-    let toy = Toy { records: 60, batch: 6, preallocated: 32 << 10, ..TOY };
-    for threads in [1, 2] {
-        let start = std::time::Instant::now();
-        let budget = Budget { states_max: u64::MAX, threads, images_per_moment_max: 20_000, ..budget() };
-        let counts = explore(&toy, &budget, &|| ()).expect("the toy is correct");
-        let rate = counts.states as f64 / start.elapsed().as_secs_f64();
-        println!("{threads} threads, {counts:?}: {rate:.0} states a second");
-    }
-    let disk = SimDisk::new(1);
-    for name in ["/a/1", "/a/2", "/a/3", "/a/4"] {
-        disk.put_durable(name, &[7; 64 << 10]).expect("room");
-    }
-    let file = disk.open(Path::new("/a/1"), Access::Write).expect("there");
-    let start = std::time::Instant::now();
-    for round in 0..100_000_u32 {
-        let snapshot = disk.kill();
-        file.write_at(&round.to_le_bytes(), 4096).expect("room");
-        file.sync_data().expect("no fault");
-        drop(snapshot);
-    }
-    println!("clone, write, sync, drop: {:?} each", start.elapsed() / 100_000);
-}
