@@ -94,8 +94,8 @@ impl Journal {
 
     /// Appends one record to a log, as the policy says. Nothing of it is durable when this returns: see the ticket.
     pub fn append(&self, log: LogNumber, kind: u8, payload: &[u8]) -> Result<Ticket, Error> {
-        if payload.len() > self.writer().limits.record_max() {
-            let max = self.writer().limits.record_max() as u64;
+        if payload.len() > self.writer().limits.record_max {
+            let max = self.writer().limits.record_max as u64;
             return Err(Error::TooLarge { what: "record", bytes: payload.len() as u64, max });
         }
         self.writer().append(Entries::one(log, kind, payload), Append::default())
@@ -152,7 +152,7 @@ impl Journal {
 
     /// The largest payload that one record may have.
     pub fn record_bytes_max(&self) -> usize {
-        self.writer().limits.record_max()
+        self.writer().limits.record_max
     }
 
     /// Reads one record: of the latest commits from memory, of others from their file, verified either way. Records are

@@ -118,12 +118,15 @@ pub(crate) struct Limits {
     pub own: u32,
     pub checkpoint: u32,
     pub fresh_pages: bool,
+    /// The largest payload of a lone record.
+    pub record_max: usize,
 }
 
 impl Limits {
     pub fn of(options: &Options) -> Limits {
         let segment_bytes = options.segment_bytes_whole();
-        Limits {
+        let mut limits = Limits {
+            record_max: 0,
             segment_bytes,
             records_max: options.segment_records_max,
             summary: options.summary_reserve(),
@@ -134,7 +137,15 @@ impl Limits {
             },
             checkpoint: if options.observer.is_some() { segment_bytes / 16 } else { 0 },
             fresh_pages: options.fresh_pages == FreshPages::Always,
+        };
+        // Each append compares with it, so it is searched for once.
+        let (mut low, mut high) = (0usize, segment_bytes as usize);
+        while low < high {
+            let middle = (low + high).div_ceil(2);
+            if limits.admits(middle + RECORD_HEADER_BYTES, 1, 1) { low = middle } else { high = middle - 1 }
         }
+        limits.record_max = low;
+        limits
     }
 
     /// Where the commits of a segment of this length with so many records and logs must end.
@@ -148,16 +159,6 @@ impl Limits {
         let begin = i64::from(DATA_OFFSET) + i64::from(self.checkpoint) + PAGE_BYTES as i64;
         let empty = self.end_max(self.segment_bytes, records, logs) - i64::from(self.own) - begin;
         framed <= empty.min(i64::from(self.segment_bytes / 2)) && records <= self.records_max as usize
-    }
-
-    /// The largest payload of a lone record.
-    pub fn record_max(&self) -> usize {
-        let (mut low, mut high) = (0usize, self.segment_bytes as usize);
-        while low < high {
-            let middle = (low + high).div_ceil(2);
-            if self.admits(middle + RECORD_HEADER_BYTES, 1, 1) { low = middle } else { high = middle - 1 }
-        }
-        low
     }
 }
 

@@ -201,7 +201,7 @@ impl Writer {
         if self.limits.admits(batch.bytes(), batch.len(), batch.logs()) {
             return Ok(());
         }
-        let record_max = self.limits.record_max() as u64;
+        let record_max = self.limits.record_max as u64;
         if batch.largest() as u64 > record_max {
             return Err(Error::TooLarge { what: "record", bytes: batch.largest() as u64, max: record_max });
         }

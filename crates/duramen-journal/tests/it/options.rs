@@ -160,7 +160,13 @@ fn check_from(journal: &Journal, last: u64) {
 #[test]
 fn policies_and_classes_on_the_clock() {
     let second = Duration::from_secs(1);
-    let one = |class| (Append { class, ..Append::default() }, { let mut b = Batch::new(); b.push(1, 0, b"x"); b });
+    let one = |class| {
+        (Append { class, ..Append::default() }, {
+            let mut b = Batch::new();
+            b.push(1, 0, b"x");
+            b
+        })
+    };
     let disk = SimDisk::new(1);
     let (journal, _) = open(&disk, &Options { policy: SyncPolicy::Interval(second), idle_mark: None, ..small() });
     let append = |class| {
