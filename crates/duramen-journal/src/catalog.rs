@@ -21,7 +21,7 @@ const PIECE: usize = 1 << 14;
 
 /// Locks as [`crate::sync::lock`] does, but always the standard library's mutex: a lookup is one step for whoever explores
 /// interleavings, so that its locks, held for nanoseconds, are none of theirs.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 

@@ -156,7 +156,7 @@ impl Limits {
     /// Whether a batch of such a body, with its framing at its worst, fits into an empty segment and into half of one.
     pub fn admits(&self, body_bytes: usize, records: usize, logs: usize) -> bool {
         let framed = framed_max(body_bytes, records) as i64;
-        let begin = i64::from(DATA_OFFSET) + i64::from(self.checkpoint) + PAGE_BYTES as i64;
+        let begin = i64::from(DATA_OFFSET) + i64::from(self.checkpoint) + 2 * PAGE_BYTES as i64;
         let empty = self.end_max(self.segment_bytes, records, logs) - i64::from(self.own) - begin;
         framed <= empty.min(i64::from(self.segment_bytes / 2)) && records <= self.records_max as usize
     }
@@ -475,9 +475,28 @@ impl Log {
         self.pool.failed().map_or(Ok(()), |error| Err(Failure::Fatal(error)))
     }
 
+    /// Sees that the segment in use no longer ends as closed, or that nobody trusts the file behind it. A switch that is
+    /// torn off leaves its file *prepared*, with commits in it; opening takes such a file over after a clean close only, and
+    /// under its old salt those commits could come back to life behind identical appends.
+    fn reopen(&mut self) -> Result<(), Failure> {
+        let own_page = !self.fresh_pages || (self.active.end as usize).is_multiple_of(PAGE_BYTES);
+        let mut salt = [0u8; 8];
+        let framed = COMMIT_HEADER_BYTES + COMMIT_TRAILER_BYTES + 8 + salt.len();
+        if !own_page || !self.fits(framed, 0, 0, 0) {
+            return self.pool.discard_ready().map_err(Failure::Fatal);
+        }
+        let drawn = self.world.environment.entropy(&mut salt);
+        drawn.map_err(|error| Failure::Fatal(Error::io("draw entropy for", &self.folder, error)))?;
+        self.put_control(CommitKind::Opening, &salt, true)?;
+        self.synced()
+    }
+
     /// Begins the next segment.
     fn roll(&mut self, reserved: bool) -> Result<(), Failure> {
         let number = self.active.segment.header.number + 1;
+        if self.active.last == Some(CommitKind::ClosingMark) && !planted::is(Bug::PreparedTrustedAfterClose) {
+            self.reopen()?;
+        }
         if self.active.dirty && !planted::is(Bug::SuccessorBeforeData) {
             self.sync_file()?;
         }
@@ -591,7 +610,7 @@ impl Log {
         });
         if let Some((log, kind, payload)) = checkpoint {
             let body = encode_checkpoint(log, kind, &payload);
-            if body.len() + PAGE_BYTES <= self.limits.checkpoint as usize {
+            if body.len() <= self.limits.checkpoint as usize {
                 self.put_control(CommitKind::Checkpoint, &body, false)?;
             }
         }

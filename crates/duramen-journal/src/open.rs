@@ -566,7 +566,10 @@ fn active_segment(
 ) -> Result<ActiveAndObserver, Error> {
     let verdict = &gathered.verdict;
     let Some(link) = verdict.chain.last() else {
-        let observer = options.observer.as_ref().map(|factory| factory.observer());
+        let mut observer = options.observer.as_ref().map(|factory| factory.observer());
+        if let Some(observer) = &mut observer {
+            observer.begin(verdict.next);
+        }
         let active = first_segment(verdict.next, catalog, pool)?;
         return Ok((active, observer));
     };

@@ -46,6 +46,7 @@ pub enum Bug {
     FooterWithItsIndex,
     CachedNamesTrusted,
     CutReportedAgain,
+    PreparedTrustedAfterClose,
 }
 
 impl Bug {
@@ -90,6 +91,7 @@ impl Bug {
         Bug::FooterWithItsIndex,
         Bug::CachedNamesTrusted,
         Bug::CutReportedAgain,
+        Bug::PreparedTrustedAfterClose,
     ];
 }
 

@@ -220,6 +220,12 @@ impl Pool {
         lock(&self.state).failed.clone()
     }
 
+    /// Lets the file that is at hand go: another is made when it is wanted.
+    pub fn discard_ready(&self) -> Result<(), Error> {
+        let Some(ready) = lock(&self.state).ready.take() else { return Ok(()) };
+        self.world.disk.remove(&ready.path).map_err(|error| Error::io("remove", &ready.path, error))
+    }
+
     /// Whether a file is at hand for the segment after the one in use.
     pub fn has_ready(&self, number: u64) -> bool {
         lock(&self.state).ready.as_ref().is_some_and(|ready| ready.header.number == number)

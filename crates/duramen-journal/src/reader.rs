@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 use bytes::{Bytes, BytesMut};
 
 use crate::Sequence;
-use crate::catalog::{BlockCache, Cached, Catalog, Segment};
+use crate::catalog::{BlockCache, Cached, Catalog, Segment, lock};
 use crate::compress::decompress;
 use crate::disk::{Disk, DiskFile, read_full_at};
 use crate::error::Error;
@@ -20,7 +20,6 @@ use crate::format::{
 };
 use crate::record::Record;
 use crate::report::{Damage, DamageKind};
-use crate::sync::lock;
 
 /// The lower bound of one read of a single record: small records come with their header in one call.
 const RECORD_READ_MIN: usize = 256;

@@ -7,7 +7,7 @@
 //! | S2 | one says *begun*, the other *prepared*; or is torn, in the last segment, of which no commit witnesses anything | in use; the crash came within the switch, the copy is mended |
 //! | S3 | one is good, the other damaged, blank, or of another use of the file | the good one serves; damage to a header copy is reported |
 //! | S4 | *prepared*, none *begun* | not in use: the next segment, made ahead |
-//! | S5 | no copy good, last of all, full length, predecessor without footer, no commit in it tells of durable records | a torn switch: not in use, nothing in it was acknowledged |
+//! | S5 | no copy good, last of all, of a whole segment's length, predecessor without footer, no commit in it tells of durable records | a torn switch: not in use, nothing in it was acknowledged |
 //! | S6 | no copy good otherwise | damage: header |
 //! | S7 | the file's length is not what the header says, or no length for a header | damage: length |
 //! | S8 | of another journal | damage: foreign |
@@ -26,12 +26,15 @@
 //! | E2 | ends cleanly, everything witnessed | idle |
 //! | E3 | ends cleanly, the last commit is unwitnessed | unmarked: kept, made durable before it is served |
 //! | E4 | holds no commit | as its predecessor ended, which its header witnesses |
-//! | E5 | something unfinished at the end, no witness behind it | cut, reported |
+//! | E5 | something unfinished at the end, no witness behind it, no mark before it that knew of it | cut, reported |
 //! | E6 | the same, and a later commit says that it was durable | damage: commit |
 //! | E7 | the device cannot read | damage: unreadable; never cut |
 
 use crate::Sequence;
-use crate::format::{CommitKind, DATA_OFFSET, Footer, HeaderFault, HeaderState, SegmentHeader};
+use crate::format::{
+    CommitKind, DATA_OFFSET, Footer, HeaderFault, HeaderState, PAGE_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    SegmentHeader,
+};
 use crate::planted::{self, Bug};
 use crate::report::{Cut, Damage, DamageKind, End, Gap};
 use crate::scan::{ScanFacts, Stop};
@@ -210,7 +213,7 @@ fn settle_destroyed(facts: &[SegmentFacts], begun: &[Link], destroyed: Vec<usize
             let before = &facts[last.index];
             before.number.checked_add(1) == Some(fact.number)
                 && before.footer.is_err()
-                && (last.header.growing || fact.file_bytes == u64::from(last.header.segment_bytes))
+                && (last.header.growing || possible_length(fact.file_bytes))
         });
         // The first segment's header is durable before anything is written behind it.
         let only = begun.is_empty() && facts.len() == 1 && fact.number == 1 && fact.orphans.is_none();
@@ -220,6 +223,13 @@ fn settle_destroyed(facts: &[SegmentFacts], begun: &[Link], destroyed: Vec<usize
             out.damage.push(fact.damage(DamageKind::Header, 0, u64::from(DATA_OFFSET)));
         }
     }
+}
+
+/// Whether a file that is made whole ahead of its use can have this length. Not the predecessor's: the option may have
+/// changed since.
+fn possible_length(bytes: u64) -> bool {
+    (u64::from(SEGMENT_BYTES_MIN)..=u64::from(SEGMENT_BYTES_MAX)).contains(&bytes)
+        && bytes.is_multiple_of(PAGE_BYTES as u64)
 }
 
 /// Row C7. A file is made ahead only once the one before it is in use, durably: where that is missing, or looks as if it

@@ -217,6 +217,12 @@ fn s3_a_copy_of_another_life() {
             assert_eq!(verdict.chain[2].header, header(3));
         }
     }
+    // The file made ahead: what the other copy says was in use long ago.
+    let mut facts = chain(3);
+    facts[3].copies[1] = Ok(header(1));
+    assert_eq!(good(&mut facts, 3).end, End::Unmarked);
+    facts[3].copies = [Ok(header(1)), Ok(prepared_header(4))];
+    assert_eq!(good(&mut facts, 3).end, End::Unmarked);
     let mut facts = chain(3);
     facts[2].copies[1] = Ok(SegmentHeader { salt: 1, ..header(3) });
     assert_eq!(facts[2].condition(&ID).1, OtherCopy::Damaged(1), "two lives of one number: the first copy decides");
@@ -256,9 +262,16 @@ fn s5_torn_switch() {
     let mut footed = torn(None);
     footed[1].footer = Ok(footer(2));
     refused(&mut footed, &[(DamageKind::Header, 3), (DamageKind::Missing, 3)]);
-    let mut short = torn(None);
-    short[2].file_bytes -= 4096;
-    refused(&mut short, &[(DamageKind::Header, 3)]);
+    for length in [u64::from(BYTES) - 4096, u64::from(BYTES) + 512] {
+        let mut cut_off = torn(None);
+        cut_off[2].file_bytes = length;
+        refused(&mut cut_off, &[(DamageKind::Header, 3)]);
+    }
+    // Options may change from one opening to the next: a random sequence of operations met a torn switch to a longer
+    // segment, and the journal was refused after a pure crash.
+    let mut longer = torn(None);
+    longer[2].file_bytes = 2 * u64::from(BYTES);
+    assert_eq!(verdict(&mut longer).0.torn_switch, Some(2));
     let mut not_next = torn(None);
     not_next[2].number = 4;
     refused(&mut not_next, &[(DamageKind::Header, 4)]);
@@ -604,12 +617,14 @@ fn e4_no_commit() {
 fn e5_torn() {
     let later = Later { offset: END + 800, first: first_of(3) + 2, next: first_of(3) + 4 };
     type Case = (fn(&mut ScanFacts), bool, u64);
-    let ends: [Case; 5] = [
+    let ends: [Case; 6] = [
         (|scan| (scan.stop, scan.nonzero_end) = (Stop::Torn, END + 100), true, 100),
         (|scan| scan.stop = Stop::Torn, true, 0),
         (|scan| (scan.stop, scan.nonzero_start, scan.nonzero_end) = (Stop::Garbage, END, END + 9), true, 9),
         // The first sector of a commit is missing, a later one is there.
         (|scan| (scan.nonzero_start, scan.nonzero_end) = (END + 512, END + 1024), true, 1024),
+        // The same, pages behind the end: in a file that was zero nobody else wrote there.
+        (|scan| (scan.nonzero_start, scan.nonzero_end) = (END + 8192, END + 8200), true, 8200),
         (|scan| (scan.stop, scan.nonzero_end) = (Stop::Chain, END + 100), true, 100),
     ];
     for (case, (change, uncertain, bytes)) in ends.into_iter().enumerate() {
@@ -643,8 +658,39 @@ fn e5_in_a_file_used_before() {
     };
     let page = END.next_multiple_of(4096);
     assert_eq!(good(&mut used(page, BYTES), 2).end, End::Unmarked);
-    let (_, verdict) = verdict(&mut used(page - 1, BYTES));
-    assert_eq!((verdict.end, verdict.cut.is_some()), (End::Torn, true));
+    let (_, torn) = verdict(&mut used(page - 1, BYTES));
+    assert_eq!((torn.end, torn.cut.is_some()), (End::Torn, true));
+    // A header that passes at its place is of this life, wherever it stands.
+    for stop in [Stop::Chain, Stop::Torn] {
+        let mut facts = used(page, BYTES);
+        facts[1].scan.as_mut().expect("walked").stop = stop;
+        assert_eq!(verdict(&mut facts).1.end, End::Torn);
+    }
+}
+
+/// What an earlier cut left behind was reported then: a mark that does not vouch for zeros says that it knew. The next
+/// opening must not report the same cut again; nor may it overlook one that is new.
+#[test]
+fn e5_behind_a_mark() {
+    let behind = |kind: CommitKind, zero_tail: bool, stop: Stop| {
+        let mut facts = ending(|scan| {
+            scan.last = Some((kind, zero_tail));
+            (scan.durable_upto, scan.durable_end) = (scan.next - 1, scan.last_offset);
+            (scan.stop, scan.nonzero_start, scan.nonzero_end) = (stop, END + 8, END + 600);
+        });
+        let (_, verdict) = verdict(&mut facts);
+        assert_eq!(verdict.cut.is_some(), verdict.end == End::Torn);
+        assert!(verdict.opening_record, "it is there all the same, and must not be revived");
+        verdict.end
+    };
+    assert_eq!(behind(CommitKind::ClosingMark, false, Stop::Garbage), End::Closed);
+    assert_eq!(behind(CommitKind::ClosingMark, true, Stop::Garbage), End::Torn);
+    assert_eq!(behind(CommitKind::IdleMark, false, Stop::Garbage), End::Idle);
+    assert_eq!(behind(CommitKind::IdleMark, true, Stop::Garbage), End::Torn);
+    for stop in [Stop::Torn, Stop::Chain] {
+        assert_eq!(behind(CommitKind::IdleMark, false, stop), End::Torn, "a commit was begun behind it");
+    }
+    assert_eq!(behind(CommitKind::Data, false, Stop::Garbage), End::Torn);
 }
 
 #[test]

@@ -31,10 +31,10 @@ pub fn all() -> Vec<Script> {
 }
 
 /// Workloads that chance made.
-const RANDOM: u64 = 26;
+pub const RANDOM: u64 = 26;
 
 /// Options and steps by a seed: every kind of step, in any order that makes sense.
-fn random(seed: u64) -> Script {
+pub fn random(seed: u64) -> Script {
     let mut generator = Generator::new(seed);
     let mut below = |bound: u64| generator.below(bound);
     let policies = [
@@ -223,6 +223,19 @@ fn rotations(all: &mut Vec<Script>) {
     setup.push(Step::Sync);
     let steps = times(3, &[append(one(100), Drop), Step::Flush]);
     all.push(Script::new("rotation-ghosts", options, steps).after(setup).going_on());
+    // The same behind a clean close: what was made ahead is taken over then.
+    let options =
+        Options { fresh_pages: FreshPages::Always, segment_records_max: 3, policy: SyncPolicy::Never, ..small() };
+    for (name, setup) in
+        [("closed-ghosts", Options::default().fresh_pages), ("closed-ghosts-paged", FreshPages::Always)]
+    {
+        let options = Options { fresh_pages: setup, ..options.clone() };
+        let mut setup = times(3, &[append(one(100), Drop), Step::Flush]);
+        setup.extend([Step::Close, Step::Open(0)]);
+        let bytes = if options.fresh_pages == FreshPages::Always { 100 } else { 4_012 };
+        let steps = times(3, &[append(one(bytes), Drop), Step::Flush]);
+        all.push(Script::new(name, options, steps).after(setup).going_on());
+    }
     all.push(Script::new("rotations", small(), times(14, &[append(one(14_000), Wait)])));
     for left in [0, 200, 4_000] {
         let mut steps = nearly_full();

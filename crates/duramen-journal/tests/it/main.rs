@@ -1,6 +1,7 @@
 //! The integration tests of the journal, in one binary.
 
 mod decoders;
+mod extras;
 #[cfg(feature = "sim")]
 mod faults;
 #[cfg(feature = "sim")]

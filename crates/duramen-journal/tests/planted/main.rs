@@ -61,6 +61,7 @@ const CATCHERS: &[(Bug, &str)] = &[
     (Bug::CachedNamesTrusted, "small-disk"),
     (Bug::CutReportedAgain, "never-large"),
     (Bug::PreparedTrustedAfterCrash, "rotation-ghosts"),
+    (Bug::PreparedTrustedAfterClose, "closed-ghosts-paged"),
 ];
 
 fn plant(bug: Option<Bug>) {

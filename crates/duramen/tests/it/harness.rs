@@ -158,15 +158,16 @@ impl Writer {
         self.input.as_mut().expect("still open").write_all(bytes).expect("the writer reads");
     }
 
-    /// Waits until so many lines are acknowledged.
+    /// Waits until so many lines are acknowledged; returns how many are, which can be more.
     #[track_caller]
-    pub fn wait_durable(&mut self, lines: u64) {
+    pub fn wait_durable(&mut self, lines: u64) -> u64 {
         loop {
             let mut line = String::new();
             let count = self.output.read_line(&mut line).expect("acknowledgements are text");
             assert!(count > 0, "the writer ended before {lines} lines were durable");
-            if acknowledged(line.as_bytes()) >= lines {
-                return;
+            let found = acknowledged(line.as_bytes());
+            if found >= lines {
+                return found;
             }
         }
     }

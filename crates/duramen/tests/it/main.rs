@@ -12,6 +12,8 @@ mod damage;
 mod demo;
 mod harness;
 mod kill;
+mod power_cut;
 mod round_trip;
 mod signals;
+mod strace;
 mod tools;

@@ -1,0 +1,204 @@
+//! The power cut on a real file system: ext4 in an image file, a real writer on it, and the shutdown ioctl of ext4, which
+//! drops everything that the file system has not made durable, its own journal's last transaction included. After
+//! mounting again, everything acknowledged must be there.
+//!
+//! Ignored by default, because it needs root, `mkfs.ext4` and loop devices; it says so where they are missing.
+//! `DURAMEN_POWER_CUTS` sets the number of cuts, `DURAMEN_SEED` replays the choices (not the timing).
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::harness::{Folder, Random, Writer, acknowledged, assert_code, cat, code, is_root, setting, stderr, wait};
+
+/// Room for the segments of 16 MiB that `--edge` prepares, and more; the image is sparse.
+const IMAGE_BYTES: u64 = 256 << 20;
+
+/// Lines after which a fresh journal is begun, so that each check stays short.
+const LINES_PER_JOURNAL: u64 = 20_000;
+
+fn line(number: u64) -> Vec<u8> {
+    let length = number * 7919 % 300;
+    let mut bytes = format!("{number} ").into_bytes();
+    bytes.extend((0..length).map(|place| b'a' + ((place + number) % 26) as u8));
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Runs a system tool; its words on failure.
+fn tool(program: &str, words: &[&Path]) -> Result<(), String> {
+    let output = Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("{program}: {}", stderr(&output).trim())) }
+}
+
+/// An ext4 file system in an image file. Unmounted and removed when dropped, also by a failing test.
+struct FileSystem {
+    mounted: bool,
+    place: PathBuf,
+    image: PathBuf,
+    _folder: Folder,
+}
+
+impl FileSystem {
+    fn new() -> Result<FileSystem, String> {
+        let folder = Folder::new();
+        let (image, place) = (folder.join("image"), folder.join("mounted"));
+        fs::create_dir(&place).expect("the temporary folder can be written");
+        File::create(&image).and_then(|file| file.set_len(IMAGE_BYTES)).expect("a sparse file");
+        tool("mkfs.ext4", &[Path::new("-q"), Path::new("-F"), &image])?;
+        let mut made = FileSystem { mounted: false, place, image, _folder: folder };
+        made.mount()?;
+        Ok(made)
+    }
+
+    /// Mounting replays the journal of ext4, as after a power cut.
+    fn mount(&mut self) -> Result<(), String> {
+        tool("mount", &[Path::new("-o"), Path::new("loop"), &self.image, &self.place])?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    fn unmount(&mut self) -> Result<(), String> {
+        tool("umount", &[&self.place])?;
+        self.mounted = false;
+        Ok(())
+    }
+
+    /// Cuts the power: nothing reaches the image from here on, and the file system answers with errors.
+    #[allow(unsafe_code, reason = "the kernel offers the power cut as an ioctl only")]
+    fn cut(&self) {
+        /// `EXT4_IOC_SHUTDOWN`, in the kernel's fs/ext4/ext4.h.
+        const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
+        /// Does not write the journal out first, as `EXT4_GOING_FLAGS_LOGFLUSH` would.
+        const NO_LOG_FLUSH: u32 = 2;
+        let root = File::open(&self.place).expect("the file system is mounted");
+        // SAFETY: the operation reads one u32 through the pointer, and a `Setter` of a u32 gives it just that.
+        let setter = unsafe { rustix::ioctl::Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH) };
+        // SAFETY: as above; the descriptor is open, and the call changes no memory of this process.
+        unsafe { rustix::ioctl::ioctl(&root, setter) }.expect("ext4 can be shut down by root");
+    }
+
+    /// Writes a file without a sync, which a true power cut loses. It shows that the cut is one.
+    fn release_canary(&self) {
+        let mut file = File::create(self.place.join("canary")).expect("there is room");
+        file.write_all(&[b'x'; 8192]).expect("there is room");
+    }
+
+    fn canary_lives(&self) -> bool {
+        let path = self.place.join("canary");
+        let lives = fs::read(&path).is_ok_and(|bytes| bytes == [b'x'; 8192]);
+        let _ = fs::remove_file(path);
+        lives
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        // Lazily, because a failing test may still hold files open there; the loop device goes with the mount.
+        if self.mounted {
+            let _ = tool("umount", &[Path::new("-l"), &self.place]);
+        }
+    }
+}
+
+/// Starts a writer behind `present` lines, cuts the power at some moment; returns how many lines it acknowledged.
+fn live_until_cut(system: &FileSystem, path: &Path, present: u64, random: &mut Random) -> u64 {
+    let settings: &[&str] = [
+        &["--segment-bytes", "64K"][..],
+        &["--segment-bytes", "64K", "--policy", "batch:50,3ms", "--codec", "lz4"],
+        &["--segment-bytes", "256K", "--policy", "interval:2ms", "--codec", "zstd"],
+        &["--edge"],
+        &["--edge", "--policy", "always"],
+    ][random.below(5) as usize];
+    let wanted = [0, 1, 1 + random.below(1_000), 1 + random.below(4_000)][random.below(4) as usize];
+    let piece = 1 + random.below(2_000) as usize;
+    let mut writer = Writer::start(path, settings);
+    let mut input = writer.input.take().expect("a pipe");
+    let feeder = std::thread::spawn(move || {
+        for number in present.. {
+            // Ends with the writer's death, which closes the pipe.
+            if line(number).chunks(piece).any(|part| input.write_all(part).is_err()) {
+                return;
+            }
+        }
+    });
+    let seen = if wanted == 0 { 0 } else { writer.wait_durable(wanted) };
+    // The cut falls anywhere between two acknowledgements, or into the writer's start.
+    std::thread::sleep(Duration::from_micros(random.below(3_000)));
+    system.release_canary();
+    system.cut();
+    if random.below(2) == 0 {
+        writer.child.kill().expect("not waited for yet");
+    } else {
+        // Left to itself it meets errors everywhere, and must end without acknowledging anything more that is not there.
+        wait(&mut writer.child);
+    }
+    let (status, output, said) = writer.finish();
+    feeder.join().expect("the feeder ends");
+    assert!(!said.contains("panicked"), "{said}");
+    assert!([1, 5, 137].contains(&code(status)), "a writer on a dead disk ends with {}: {said}", code(status));
+    seen.max(acknowledged(&output))
+}
+
+/// Looks at the journal after the cut; returns how many lines there are.
+fn check(path: &Path, durable: u64, what: &str) -> u64 {
+    let found = cat(path);
+    let said = stderr(&found);
+    assert!(!said.contains("panicked"), "{what}: {said}");
+    let ended = code(found.status);
+    // Cut before there was a journal: right only if nothing was promised.
+    let nothing = ended == 1 && durable == 0;
+    assert!(nothing || ended == 0 || ended == 3, "{what}: cat ends with {ended}: {said}");
+    let mut count = 0;
+    for stored in found.stdout.split_inclusive(|byte| *byte == b'\n') {
+        assert!(stored == line(count), "{what}: line {count} is not what was sent");
+        count += 1;
+    }
+    assert!(count >= durable, "{what}: {durable} lines were durable, {count} are there: {said}");
+    count
+}
+
+#[test]
+#[ignore = "needs root, mkfs.ext4 and loop devices; .ci/run runs it"]
+fn power_cut_loses_nothing_acknowledged_on_ext4() {
+    if !is_root() {
+        println!("skipped: mounting needs root");
+        return;
+    }
+    let mut system = match FileSystem::new() {
+        Ok(system) => system,
+        Err(why) => {
+            println!("skipped: no ext4 in an image file here: {why}");
+            return;
+        }
+    };
+    let cuts = setting("DURAMEN_POWER_CUTS", 10);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
+    let seed = setting("DURAMEN_SEED", now);
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let begin = Instant::now();
+    let path = system.place.join("journal");
+    let (mut present, mut lines, mut canaries_lost) = (0, 0, 0);
+    for cut in 1..=cuts {
+        let acknowledged = live_until_cut(&system, &path, present, &mut random);
+        system.unmount().expect("nobody uses the file system any more");
+        system.mount().expect("ext4 recovers from the cut");
+        canaries_lost += u64::from(!system.canary_lives());
+        lines += acknowledged;
+        present = check(&path, present + acknowledged, &format!("cut {cut} of seed {seed}"));
+        if present > LINES_PER_JOURNAL {
+            crate::harness::append(&path, &["--segment-bytes", "64K"], b"");
+            assert_code(&cat(&path), 0);
+            fs::remove_dir_all(&path).expect("the journal can be removed");
+            present = 0;
+        }
+    }
+    println!(
+        "{cuts} power cuts, {lines} lines acknowledged, 0 lost; of {cuts} unsynced files {canaries_lost} lost; {:.1} s",
+        begin.elapsed().as_secs_f64()
+    );
+    assert!(canaries_lost > 0, "no unsynced file was lost: these were no power cuts, and they prove nothing");
+}
