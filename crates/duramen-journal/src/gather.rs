@@ -17,7 +17,8 @@ use crate::format::{
 use crate::observer::{Observer, ObserverFactory};
 use crate::planted::{self, Bug};
 use crate::pool::Found;
-use crate::recovery::{Arrangement, SegmentFacts, Verdict, arrange, judge};
+use crate::recovery::{Arrangement, SegmentFacts, Verdict, arrange, judge, missing};
+use crate::report::End;
 use crate::scan::{LogTable, ScanFacts, Start, Visitor, Window, orphans, scan};
 
 /// Bytes read at once of a segment without a good header.
@@ -112,7 +113,12 @@ pub(crate) fn gather_in(disk: &dyn Disk, path: &Path, folder: &Path, how: How<'_
         facts[index].scan = Some(scanned);
         walked[index] = Some(walk);
     }
-    let verdict = judge(&facts, &arrangement);
+    let mut verdict = judge(&facts, &arrangement);
+    if known.is_some_and(|identity| identity.begun) && verdict.chain.is_empty() && verdict.damage.is_empty() {
+        // Row 7 where no segment is left to tell: the identity is the witness.
+        verdict.damage.push(missing(1, 0));
+        verdict.end = End::Damaged;
+    }
     let identity_damaged = known.is_none();
     Ok(Some(Gathered {
         identity: known,
@@ -137,25 +143,45 @@ fn settled_frame(
     newest: bool,
 ) -> Result<SegmentFacts, Error> {
     if writing && newest {
-        settle(disk, &folder.join(&entry.name))?;
+        settle(disk, &folder.join(&entry.name), Extent::Frame(entry.bytes))?;
     }
     let fact = read_frame(disk, folder, number, &entry.name, entry.bytes)?;
-    if !writing || newest || fact.footer.is_ok() {
+    if !writing || fact.footer.is_ok() {
         return Ok(fact);
     }
-    settle(disk, &folder.join(&entry.name))?;
+    settle(disk, &folder.join(&entry.name), Extent::Whole)?;
     read_frame(disk, folder, number, &entry.name, entry.bytes)
 }
 
+/// What of a file is settled.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// Headers and footer of a file of this length. A footer that the device holds vouches for the data in front of it,
+    /// which was synced before: those pages may stay in the cache.
+    Frame(u64),
+    /// All of it.
+    Whole,
+}
+
+/// The cache may hold pages in naturally aligned groups of up to this size, and drops a group whole or not at all.
+const FOLIO_BYTES: u64 = 2 << 20;
+
 /// Sees that what is read next of a file is what the device holds. A failed sync marks pages clean that it never wrote:
 /// until they are evicted the cache shows headers, commits and footers that a power cut takes away.
-fn settle(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+fn settle(disk: &dyn Disk, path: &Path, extent: Extent) -> Result<(), Error> {
     let file = disk.open(path, Access::Read).map_err(|error| Error::io("open", path, error))?;
     if !planted::is(Bug::RecoveredTailNotSynced) {
         file.sync_data().map_err(|error| Error::sync(path, error))?;
     }
     if !planted::is(Bug::CacheTrustedAfterReopen) {
-        file.drop_cache().map_err(|error| Error::io("drop the cache of", path, error))?;
+        let dropped = match extent {
+            Extent::Frame(bytes) if bytes > 4 * FOLIO_BYTES => {
+                let end = (bytes - 1) / FOLIO_BYTES * FOLIO_BYTES;
+                file.drop_cache_range(0, FOLIO_BYTES).and_then(|()| file.drop_cache_range(end, bytes - end))
+            }
+            _ => file.drop_cache(),
+        };
+        dropped.map_err(|error| Error::io("drop the cache of", path, error))?;
     }
     Ok(())
 }

@@ -30,8 +30,8 @@ use crate::stats::Counters;
 
 /// Bytes in front of a commit's body in its buffer: room for the page that the commit begins in, and for its header.
 pub(crate) const FRONT: usize = PAGE_BYTES + COMMIT_HEADER_BYTES;
-/// Above this a commit is written and then synced, also where one call could do both: the device gets its work earlier.
-const WRITE_SYNC_MAX: usize = 1 << 20;
+/// Above this a commit is written and then synced, also where one call could do both: it bounds the aligned copy.
+const WRITE_SYNC_MAX: usize = (1 << 20) + (64 << 10);
 
 /// An unsynced commit of this size is a part of a bulk load.
 const BULK_BYTES: usize = 128 << 10;
@@ -103,6 +103,8 @@ pub(crate) struct Log {
     pub no_space: bool,
     /// The environment runs no threads: background work is done here.
     pub inline: bool,
+    /// Memory at a page's boundary for `O_DIRECT`, used again: at most a commit's bound and a little.
+    pub aligned: Vec<u8>,
     /// Bytes written since the device was last told to begin with them.
     pub unstarted: u64,
 }
@@ -156,7 +158,9 @@ impl Limits {
     /// Whether a batch of such a body, with its framing at its worst, fits into an empty segment and into half of one.
     pub fn admits(&self, body_bytes: usize, records: usize, logs: usize) -> bool {
         let framed = framed_max(body_bytes, records) as i64;
-        let begin = i64::from(DATA_OFFSET) + i64::from(self.checkpoint) + 2 * PAGE_BYTES as i64;
+        // A page for the batch's own padding, another for the checkpoint's.
+        let pages = if self.checkpoint > 0 { 2 } else { 1 };
+        let begin = i64::from(DATA_OFFSET) + i64::from(self.checkpoint) + pages * PAGE_BYTES as i64;
         let empty = self.end_max(self.segment_bytes, records, logs) - i64::from(self.own) - begin;
         framed <= empty.min(i64::from(self.segment_bytes / 2)) && records <= self.records_max as usize
     }
@@ -366,7 +370,8 @@ impl Log {
     /// Writes pages, durably if asked.
     fn write(&mut self, pages: &[u8], offset: u32, sync: bool) -> Result<(), Failure> {
         let began = self.world.environment.now();
-        let path = &self.active.segment.path;
+        let segment = self.active.segment.clone();
+        let path = &segment.path;
         Counters::add(&self.counters.device_bytes, pages.len() as u64);
         let one_call = sync && !self.active.dirty && pages.len() <= WRITE_SYNC_MAX;
         if one_call && self.method != SyncMethod::DataSync {
@@ -399,10 +404,12 @@ impl Log {
         if sync { self.sync_file() } else { Ok(()) }
     }
 
-    fn write_sync(&self, pages: &[u8], offset: u32) -> std::io::Result<()> {
-        let mut aligned = Vec::new();
+    fn write_sync(&mut self, pages: &[u8], offset: u32) -> std::io::Result<()> {
         let pages = if self.method == SyncMethod::Direct && pages.as_ptr().align_offset(PAGE_BYTES) != 0 {
-            aligned.resize(pages.len() + PAGE_BYTES, 0);
+            let aligned = &mut self.aligned;
+            if aligned.len() < pages.len() + PAGE_BYTES {
+                aligned.resize(pages.len() + PAGE_BYTES, 0);
+            }
             let start = aligned.as_ptr().align_offset(PAGE_BYTES);
             aligned[start..start + pages.len()].copy_from_slice(pages);
             &aligned[start..start + pages.len()]
@@ -412,8 +419,8 @@ impl Log {
         let mut done = 0;
         while done < pages.len() {
             match self.active.file.write_sync(&pages[done..], u64::from(offset) + done as u64, self.method) {
-                Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-                // O_DIRECT wants whole pages again.
+                // What is left must again be whole pages at a page's boundary, or O_DIRECT refuses it.
+                Ok(written) if written < PAGE_BYTES => return Err(std::io::ErrorKind::WriteZero.into()),
                 Ok(written) => done += written & !(PAGE_BYTES - 1),
                 Err(error) if retryable(&error) => {}
                 Err(error) => return Err(error),

@@ -150,7 +150,7 @@ fn create(world: &World, path: &Path, options: &Options) -> Result<(), Error> {
     let mut journal_id = [0u8; 16];
     world.environment.entropy(&mut journal_id).map_err(|error| Error::io("draw entropy for", path, error))?;
     let method = measured_method(world, path, options);
-    write_identity(disk, path, &Identity { journal_id, kind: options.kind, method })
+    write_identity(disk, path, &Identity { journal_id, kind: options.kind, method, begun: false })
 }
 
 /// Makes the folder's own name durable: whoever made it may have died before that. Folders above its parent are synced
@@ -307,14 +307,20 @@ fn start(
 ) -> Result<Opened, Error> {
     let folder = files::journal_folder(path);
     let disk = world.disk.clone();
-    if gathered.identity_damaged {
-        let identity = Identity { journal_id: gathered.journal_id, kind: options.kind, method: 0 };
-        write_identity(&*disk, path, &identity)?;
-    }
     mend(&*disk, &folder, &gathered)?;
     let mut keeper = keeper_of(path, &folder, options, &world, &mut gathered)?;
     let catalog = catalog_of(&gathered, &folder, options.tail_cache_bytes);
     let mut log = log_of(&folder, options, &world, &mut gathered, &catalog, &keeper)?;
+    let known = gathered.identity.unwrap_or(Identity {
+        journal_id: gathered.journal_id,
+        kind: options.kind,
+        method: 0,
+        begun: false,
+    });
+    if !known.begun {
+        // The first segment is in use, durably. A folder that is found without one from now on has lost it.
+        write_identity(&*disk, path, &Identity { begun: true, ..known })?;
+    }
     submit_due_footers(options, &mut gathered, &catalog, &keeper.pool);
     first_steps(&mut log, &gathered)?;
     let core = Arc::new(ReadCore {
@@ -415,6 +421,7 @@ fn log_of(
             && plan.reserve_bytes < limits.segment_bytes
             && !plan.growing,
         inline: keeper.worker.is_none(),
+        aligned: Vec::new(),
         unstarted: 0,
         active,
     })

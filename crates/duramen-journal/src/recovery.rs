@@ -285,7 +285,8 @@ fn unwitnessed(fact: &SegmentFacts, header: &SegmentHeader) -> bool {
     })
 }
 
-fn missing(number: u64, resume: Sequence) -> Damage {
+/// A segment that is not there.
+pub(crate) fn missing(number: u64, resume: Sequence) -> Damage {
     Damage {
         segment: number,
         file: crate::files::segment_name(number),

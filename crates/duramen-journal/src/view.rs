@@ -319,9 +319,14 @@ fn header_at(disk: &dyn Disk, path: &Path) -> io::Result<SegmentHeader> {
     copies.max_by_key(|header| header.state == HeaderState::Begun).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Whether a segment's file is still what it was: the file is there, and has not been used again.
+/// Whether a segment's file is still what it was, as far as can be told: only a file that is gone, or that has been used
+/// again, says no. One that cannot be read does not: on a disk that fails all reads, records would pass as released,
+/// and a reader would leave them out without a word (found by the `strace` sweep).
 pub(crate) fn is_in_place(disk: &dyn Disk, segment: &Segment) -> bool {
-    header_at(disk, &segment.path).is_ok_and(|header| header == segment.header)
+    match header_at(disk, &segment.path) {
+        Ok(header) => header == segment.header,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 impl Tail {

@@ -29,13 +29,14 @@ pub fn parse_segment_bytes(text: &str) -> Result<u32, String> {
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let expected = || format!("{text}: expected a time such as 200ms, 2s or 1m");
+    let expected = || format!("{text}: expected a time such as 200ms, 2s, 1m or 1h");
     let number: u32 = number.parse().map_err(|_| expected())?;
     let unit = match unit {
         "us" => Duration::from_micros(1),
         "ms" => Duration::from_millis(1),
         "s" => Duration::from_secs(1),
         "m" => Duration::from_secs(60),
+        "h" => Duration::from_secs(60 * 60),
         _ => return Err(expected()),
     };
     Ok(unit * number)

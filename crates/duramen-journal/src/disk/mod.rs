@@ -120,6 +120,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn start_readahead(&self, _offset: u64, _bytes: u64) {}
     /// Drops clean cached pages, so that the next read comes from the device. A hint: may do nothing.
     fn drop_cache(&self) -> io::Result<()>;
+    /// The same for the pages that lie wholly in a range; may drop more.
+    fn drop_cache_range(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        self.drop_cache()
+    }
 }
 
 /// A thread that an [`Environment`] started.

@@ -413,6 +413,13 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn drop_cache_range(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        match NonZeroU64::new(bytes) {
+            Some(bytes) => Ok(rustix::fs::fadvise(&self.file, offset, Some(bytes), Advice::DontNeed)?),
+            None => Ok(()),
+        }
+    }
+
     fn drop_cache(&self) -> io::Result<()> {
         Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }

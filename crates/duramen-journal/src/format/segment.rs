@@ -346,6 +346,8 @@ pub struct Identity {
     pub kind: [u8; 8],
     /// The sync method that was measured to be fastest where the journal was created; 0: none. Only a hint.
     pub method: u8,
+    /// The first segment has been begun, durably: from then on a folder without segments is a folder that lost them.
+    pub begun: bool,
 }
 
 impl Identity {
@@ -356,6 +358,7 @@ impl Identity {
         bytes[24..40].copy_from_slice(&self.journal_id);
         bytes[40..48].copy_from_slice(&self.kind);
         bytes[48] = self.method;
+        bytes[49] = u8::from(self.begun);
         finish_page(&mut bytes);
         bytes
     }
@@ -366,7 +369,7 @@ impl Identity {
             return Err(HeaderFault::Damaged);
         }
         check_page(bytes, &IDENTITY_MAGIC)?;
-        let mut identity = Identity { journal_id: [0; 16], kind: [0; 8], method: bytes[48] };
+        let mut identity = Identity { journal_id: [0; 16], kind: [0; 8], method: bytes[48], begun: bytes[49] == 1 };
         identity.journal_id.copy_from_slice(&bytes[24..40]);
         identity.kind.copy_from_slice(&bytes[40..48]);
         Ok(identity)

@@ -51,7 +51,7 @@ fn logs() -> LogCounts {
 }
 
 fn identity() -> Identity {
-    Identity { journal_id: id(), kind: *b"journal\0", method: 2 }
+    Identity { journal_id: id(), kind: *b"journal\0", method: 2, begun: true }
 }
 
 fn commit_header() -> CommitHeader {

@@ -286,6 +286,7 @@ impl Builder {
             no_space: false,
             // Footers are written by `write_footers`; preparing the next file is the next opening's business.
             inline: false,
+            aligned: Vec::new(),
             unstarted: 0,
             active,
         }

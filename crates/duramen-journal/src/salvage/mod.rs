@@ -104,7 +104,7 @@ pub fn salvage(
     disk.rename(&to.join(REBUILT), &journal).map_err(|error| Error::io("rename", &journal, error))?;
     disk.sync_dir(to).map_err(|error| Error::io("sync", to, error))?;
     let kind = looked.gathered.identity.map_or(options.kind, |identity| identity.kind);
-    write_identity(disk, to, &Identity { journal_id, kind, method: 0 })?;
+    write_identity(disk, to, &Identity { journal_id, kind, method: 0, begun: true })?;
     damage.extend(view::report_beside(&looked).damage);
     damage.sort_by_key(|damage| (damage.segment, damage.offset));
     Ok(Salvage { copied: built.copied, lost: built.lost, damage })
@@ -233,7 +233,11 @@ pub(crate) fn set_aside(world: &World, path: &Path, options: &Options, gathered:
     let journal = files::journal_folder(path);
     if gathered.identity_damaged {
         // Without one, a crash between the renames would leave a folder of which nobody knows what it is.
-        write_identity(disk, path, &Identity { journal_id: gathered.journal_id, kind: options.kind, method: 0 })?;
+        write_identity(
+            disk,
+            path,
+            &Identity { journal_id: gathered.journal_id, kind: options.kind, method: 0, begun: true },
+        )?;
     }
     let highest = gathered.facts.iter().map(|fact| fact.number).max().unwrap_or(0);
     let number = highest.saturating_add(1);

@@ -189,7 +189,8 @@ pub fn tables(data: &[u8]) {
 pub fn identity(data: &[u8]) {
     let _ = Identity::decode(data);
     let mut pieces = Pieces(data);
-    let made = Identity { journal_id: pieces.take(), kind: pieces.take(), method: pieces.u8() };
+    let made =
+        Identity { journal_id: pieces.take(), kind: pieces.take(), method: pieces.u8(), begun: pieces.u8() & 1 == 1 };
     let encoded = made.encode();
     assert_eq!(Identity::decode(&encoded), Ok(made));
     let signed: [u8; IDENTITY_BYTES] = signed_page(data, &encoded, FRAME);

@@ -169,3 +169,25 @@ fn an_observer_leaves_a_summary_in_each_footer_and_a_checkpoint_at_each_head() {
     assert_eq!(*watching.seen.lock().expect("whole"), ["found 9 3 109"], "the state of all before is at the head");
     drop(journal);
 }
+
+/// Row 7, where nothing is left to tell: the segments of a folder that had some are gone, or the whole `journal` folder is.
+#[test]
+fn row_07_every_segment_is_missing() {
+    let folder = Folder::new("emptied");
+    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+    let (journal, _) = Journal::open_with(&folder.0, &options, World::real()).expect("opens");
+    journal.append(1, 0, b"acknowledged").expect("appends").wait().expect("durable");
+    drop(journal);
+    for entry in std::fs::read_dir(folder.0.join("journal")).expect("there") {
+        std::fs::remove_file(entry.expect("there").path()).expect("removed");
+    }
+    for emptied in [true, false] {
+        let refused = Journal::open_with(&folder.0, &options, World::real()).expect_err("records are missing");
+        assert!(matches!(&refused, duramen_journal::Error::Damaged(report) if report.end == End::Damaged), "{refused}");
+        let reader = Reader::open(&folder.0).expect("opens to read");
+        assert_eq!((reader.report().end, reader.scan(..).count()), (End::Damaged, 0));
+        if emptied {
+            std::fs::remove_dir(folder.0.join("journal")).expect("removed");
+        }
+    }
+}

@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Longer than anything here takes, on the slowest machine: a test that waits so long hangs.
@@ -169,6 +170,21 @@ impl Writer {
             if found >= lines {
                 return found;
             }
+        }
+    }
+
+    /// The count that the acknowledgements have reached by now, without waiting for more; 0 if there is none to read.
+    pub fn durable_by_now(&mut self) -> u64 {
+        let mut durable = 0;
+        loop {
+            if self.output.buffer().is_empty() {
+                let mut waiting = [PollFd::new(self.output.get_ref(), PollFlags::IN)];
+                let ready = poll(&mut waiting, Some(&Timespec::default())).expect("a pipe can be asked");
+                if ready == 0 || !waiting[0].revents().contains(PollFlags::IN) {
+                    return durable;
+                }
+            }
+            durable = self.wait_durable(1);
         }
     }
 

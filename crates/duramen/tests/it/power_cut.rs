@@ -2,6 +2,11 @@
 //! drops everything that the file system has not made durable, its own journal's last transaction included. After
 //! mounting again, everything acknowledged must be there.
 //!
+//! Acknowledged means: read from the writer before the ioctl began. Unlike a power cut, the ioctl takes milliseconds, and
+//! the kernel lets the syncs that it overtakes return success although their data is gone (seen with strace on Linux
+//! 6.18: `fdatasync` called before the ioctl, returned 0 after it, its pages missing after mounting). With the power truly
+//! gone nobody would have heard of them; they are counted apart.
+//!
 //! Ignored by default, because it needs root, `mkfs.ext4` and loop devices; it says so where they are missing.
 //! `DURAMEN_POWER_CUTS` sets the number of cuts, `DURAMEN_SEED` replays the choices (not the timing).
 
@@ -18,6 +23,15 @@ const IMAGE_BYTES: u64 = 256 << 20;
 
 /// Lines after which a fresh journal is begun, so that each check stays short.
 const LINES_PER_JOURNAL: u64 = 20_000;
+
+/// How the writers write, by turns.
+const SETTINGS: [&[&str]; 5] = [
+    &["--segment-bytes", "64K"],
+    &["--segment-bytes", "64K", "--policy", "batch:50,3ms", "--codec", "lz4"],
+    &["--segment-bytes", "256K", "--policy", "interval:2ms", "--codec", "zstd"],
+    &["--edge"],
+    &["--edge", "--policy", "always"],
+];
 
 fn line(number: u64) -> Vec<u8> {
     let length = number * 7919 % 300;
@@ -103,15 +117,15 @@ impl Drop for FileSystem {
     }
 }
 
-/// Starts a writer behind `present` lines, cuts the power at some moment; returns how many lines it acknowledged.
-fn live_until_cut(system: &FileSystem, path: &Path, present: u64, random: &mut Random) -> u64 {
-    let settings: &[&str] = [
-        &["--segment-bytes", "64K"][..],
-        &["--segment-bytes", "64K", "--policy", "batch:50,3ms", "--codec", "lz4"],
-        &["--segment-bytes", "256K", "--policy", "interval:2ms", "--codec", "zstd"],
-        &["--edge"],
-        &["--edge", "--policy", "always"],
-    ][random.below(5) as usize];
+/// Lines that a writer acknowledged: until the cut began, and while it ran.
+struct Acknowledged {
+    before: u64,
+    during: u64,
+}
+
+/// Starts a writer behind `present` lines, and cuts the power at some moment.
+fn live_until_cut(system: &FileSystem, path: &Path, present: u64, random: &mut Random) -> Acknowledged {
+    let settings = SETTINGS[random.below(SETTINGS.len() as u64) as usize];
     let wanted = [0, 1, 1 + random.below(1_000), 1 + random.below(4_000)][random.below(4) as usize];
     let piece = 1 + random.below(2_000) as usize;
     let mut writer = Writer::start(path, settings);
@@ -128,6 +142,7 @@ fn live_until_cut(system: &FileSystem, path: &Path, present: u64, random: &mut R
     // The cut falls anywhere between two acknowledgements, or into the writer's start.
     std::thread::sleep(Duration::from_micros(random.below(3_000)));
     system.release_canary();
+    let before = seen.max(writer.durable_by_now());
     system.cut();
     if random.below(2) == 0 {
         writer.child.kill().expect("not waited for yet");
@@ -139,7 +154,7 @@ fn live_until_cut(system: &FileSystem, path: &Path, present: u64, random: &mut R
     feeder.join().expect("the feeder ends");
     assert!(!said.contains("panicked"), "{said}");
     assert!([1, 5, 137].contains(&code(status)), "a writer on a dead disk ends with {}: {said}", code(status));
-    seen.max(acknowledged(&output))
+    Acknowledged { before, during: acknowledged(&output).saturating_sub(before) }
 }
 
 /// Looks at the journal after the cut; returns how many lines there are.
@@ -181,14 +196,15 @@ fn power_cut_loses_nothing_acknowledged_on_ext4() {
     let mut random = Random::new(seed);
     let begin = Instant::now();
     let path = system.place.join("journal");
-    let (mut present, mut lines, mut canaries_lost) = (0, 0, 0);
+    let (mut present, mut lines, mut lines_during, mut canaries_lost) = (0, 0, 0, 0);
     for cut in 1..=cuts {
         let acknowledged = live_until_cut(&system, &path, present, &mut random);
         system.unmount().expect("nobody uses the file system any more");
         system.mount().expect("ext4 recovers from the cut");
         canaries_lost += u64::from(!system.canary_lives());
-        lines += acknowledged;
-        present = check(&path, present + acknowledged, &format!("cut {cut} of seed {seed}"));
+        lines += acknowledged.before;
+        lines_during += acknowledged.during;
+        present = check(&path, present + acknowledged.before, &format!("cut {cut} of seed {seed}"));
         if present > LINES_PER_JOURNAL {
             crate::harness::append(&path, &["--segment-bytes", "64K"], b"");
             assert_code(&cat(&path), 0);
@@ -196,8 +212,9 @@ fn power_cut_loses_nothing_acknowledged_on_ext4() {
             present = 0;
         }
     }
+    println!("{cuts} power cuts, {lines} lines acknowledged, 0 lost");
     println!(
-        "{cuts} power cuts, {lines} lines acknowledged, 0 lost; of {cuts} unsynced files {canaries_lost} lost; {:.1} s",
+        "of {cuts} unsynced files {canaries_lost} lost, {lines_during} lines acknowledged during a cut and not counted, {:.1} s",
         begin.elapsed().as_secs_f64()
     );
     assert!(canaries_lost > 0, "no unsynced file was lost: these were no power cuts, and they prove nothing");
