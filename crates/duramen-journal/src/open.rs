@@ -7,9 +7,10 @@
 //! | the lock | – | a file without meaning |
 //! | `journal/`, then `IDENTITY` by rename | yes | a folder that is created again |
 //! | a half-done setting aside is finished | yes | the same half |
-//! | segments without footer: synced, cache dropped, walked | yes | the same bytes |
+//! | names synced; frames of the newest segments and all of those without footer: synced, cache dropped, walked | yes | the same bytes |
 //! | header copies mended, torn switch removed | yes | the same verdict |
 //! | opening record, if there was anything behind the end | yes | the same cut, reported again |
+//! | `IDENTITY` again, once the first segment is in use: no segments is damage from then on | yes | a folder without that witness |
 //! | footers, leftovers, spares | no need | the same work for the next opening |
 
 use std::io;
