@@ -56,9 +56,7 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<Opene
         Some(gathered) => {
             // A process that was killed may have left the identity's name in the cache only, and what is served from
             // here on must not go with it.
-            if !planted::is(Bug::CachedNamesTrusted) {
-                disk.sync_dir(path).map_err(|error| Error::io("sync", path, error))?;
-            }
+            disk.sync_dir(path).map_err(|error| Error::io("sync", path, error))?;
             gathered
         }
         None => {

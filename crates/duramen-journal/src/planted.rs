@@ -44,7 +44,6 @@ pub enum Bug {
     LaterRecordProvesRot,
     PreparedTrustedAfterCrash,
     FooterWithItsIndex,
-    CachedNamesTrusted,
     CutReportedAgain,
     PreparedTrustedAfterClose,
 }
@@ -89,7 +88,6 @@ impl Bug {
         Bug::LaterRecordProvesRot,
         Bug::PreparedTrustedAfterCrash,
         Bug::FooterWithItsIndex,
-        Bug::CachedNamesTrusted,
         Bug::CutReportedAgain,
         Bug::PreparedTrustedAfterClose,
     ];

@@ -58,7 +58,6 @@ const CATCHERS: &[(Bug, &str)] = &[
     (Bug::SpaceErrorOfSyncForgiven, "faults"),
     (Bug::LaterRecordProvesRot, "never-flushed"),
     (Bug::FooterWithItsIndex, "rotation-by-records"),
-    (Bug::CachedNamesTrusted, "small-disk"),
     (Bug::CutReportedAgain, "never-large"),
     (Bug::PreparedTrustedAfterCrash, "rotation-ghosts"),
     (Bug::PreparedTrustedAfterClose, "closed-ghosts-paged"),
