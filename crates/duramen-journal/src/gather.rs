@@ -66,6 +66,10 @@ pub(crate) fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Resul
     let file = match disk.open(&place, Access::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let reason = "it is a file, and a journal is a folder".to_string();
+            return Err(Error::NotAJournal { path: path.to_path_buf(), reason });
+        }
         Err(error) => return Err(Error::io("open", &place, error)),
     };
     let mut bytes = vec![0u8; IDENTITY_BYTES + 1];
