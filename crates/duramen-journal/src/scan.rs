@@ -206,8 +206,7 @@ pub(crate) fn scan(
     limit: u32,
     visitor: &mut dyn Visitor,
 ) -> ScanFacts {
-    let mut walk = Walk::new(header, start, limit);
-    walk.run(window, visitor);
+    let mut walk = Walk::over(window, header, start, limit, visitor);
     let stop = walk.facts.stop;
     let trusts_length = planted::is(Bug::BadLengthReadAsTornTail) && stop == Stop::Torn;
     let trusts_zero = planted::is(Bug::ZeroReadAsEnd) && stop == Stop::Zero;
@@ -225,9 +224,7 @@ pub(crate) fn walk(
     limit: u32,
     visitor: &mut dyn Visitor,
 ) -> ScanFacts {
-    let mut walk = Walk::new(header, start, limit);
-    walk.run(window, visitor);
-    walk.facts
+    Walk::over(window, header, start, limit, visitor).facts
 }
 
 /// Looks behind the end of a walk until `enough` is found. Returns the facts with what was seen there.
@@ -262,6 +259,19 @@ struct Walk {
 }
 
 impl Walk {
+    /// A walk that has come to its end.
+    fn over(
+        window: &mut Window<'_>,
+        header: &SegmentHeader,
+        start: Start,
+        limit: u32,
+        visitor: &mut dyn Visitor,
+    ) -> Walk {
+        let mut walk = Walk::new(header, start, limit);
+        walk.run(window, visitor);
+        walk
+    }
+
     fn new(header: &SegmentHeader, start: Start, limit: u32) -> Walk {
         Walk {
             binding: header.binding(),
