@@ -103,6 +103,13 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// A commit was refused since the epoch that the append named: what it builds on may be missing. Nothing was stored.
+    StaleEpoch {
+        /// The epoch that the append named.
+        given: u64,
+        /// The epoch now.
+        current: u64,
+    },
     /// The sequence was released; its record is gone.
     Released {
         /// The sequence asked for.
@@ -216,6 +223,10 @@ impl fmt::Display for Error {
             Error::QueueFull { bytes, max } => {
                 write!(f, "the queue holds {bytes} of {max} bytes: try again when the disk has caught up")
             }
+            Error::StaleEpoch { given, current } => write!(
+                f,
+                "appends were refused since epoch {given} (now {current}): look which of them failed, and append those first"
+            ),
             Error::Released { sequence, first } => {
                 write!(f, "record {sequence} was released; the first stored is {first}")
             }

@@ -104,10 +104,21 @@ impl Journal {
     /// Appends a batch: after any crash all of its records are there, or none.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] before anything is written; [`Error::QueueFull`] if asked not to wait; [`Error::NoSpace`],
-    /// [`Error::Poisoned`], [`Error::Closed`].
+    /// [`Error::TooLarge`] before anything is written; [`Error::QueueFull`] if asked not to wait; [`Error::StaleEpoch`] if
+    /// bound to an epoch; [`Error::NoSpace`], [`Error::Poisoned`], [`Error::Closed`].
     pub fn append_batch(&self, batch: &Batch, how: Append) -> Result<Ticket, Error> {
         self.writer().append(Entries::Many(batch), how)
+    }
+
+    /// As [`Journal::append_batch`], and empties the batch when it succeeds: a large batch is not copied but becomes the
+    /// commit itself, and the batch goes on with the memory of an earlier one.
+    pub fn append_drain(&self, batch: &mut Batch, how: Append) -> Result<Ticket, Error> {
+        self.writer().append_drain(batch, how)
+    }
+
+    /// How often commits were refused for want of space since opening: see [`Append::epoch`].
+    pub fn epoch(&self) -> u64 {
+        self.writer().epoch()
     }
 
     /// Makes everything appended so far durable; returns the highest durable sequence.

@@ -37,6 +37,7 @@ pub type Sequence = u64;
 /// One of the logs that share a journal; 0 is the journal's own.
 pub type LogNumber = u32;
 
+mod body;
 mod catalog;
 mod completion;
 mod compress;

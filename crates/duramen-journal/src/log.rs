@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Sequence;
+use crate::body::BodyBuffer;
 use crate::catalog::{ActiveIndex, Catalog, Segment};
 use crate::compress::compress;
 use crate::disk::{DiskFile, SyncMethod, World, out_of_space, retryable, write_all_at};
@@ -28,10 +29,12 @@ use crate::pool::{Fill, Pool, Prepared, Seal, write_headers};
 use crate::scan::LogTable;
 use crate::stats::Counters;
 
-/// Bytes in front of a commit's body in its buffer: room for the page that the commit begins in, and for its header.
-pub(crate) const FRONT: usize = PAGE_BYTES + COMMIT_HEADER_BYTES;
 /// Above this a commit is written and then synced, also where one call could do both: it bounds the aligned copy.
 const WRITE_SYNC_MAX: usize = (1 << 20) + (64 << 10);
+
+/// A commit of this size, or of a quarter of a small segment, ends with its page, so that the next one begins a page of
+/// the file and of memory: it is written from where it was gathered, and no page is written twice.
+const OWN_PAGES_FROM: u32 = 64 << 10;
 
 /// An unsynced commit of this size is a part of a bulk load.
 const BULK_BYTES: usize = 128 << 10;
@@ -47,9 +50,10 @@ pub(crate) enum Failure {
     Fatal(Error),
 }
 
-/// A data commit to be written: the records' bytes stand in `buffer` from [`FRONT`] on.
+/// A data commit to be written.
 pub(crate) struct Body<'a> {
-    pub buffer: &'a mut Vec<u8>,
+    /// The records' bytes, framed.
+    pub buffer: &'a mut BodyBuffer,
     /// Offsets of the records in the body.
     pub places: &'a [u32],
     pub first_sequence: Sequence,
@@ -99,7 +103,7 @@ pub(crate) struct Log {
     pub method: SyncMethod,
     /// The predecessor, until its successor's header is durable.
     pub unsealed: Option<Seal>,
-    pub scratch: Vec<u8>,
+    pub scratch: BodyBuffer,
     pub no_space: bool,
     /// The environment runs no threads: background work is done here.
     pub inline: bool,
@@ -178,7 +182,7 @@ impl Log {
     pub fn append(&mut self, body: &mut Body<'_>, sync: bool) -> Result<(), Failure> {
         self.check_pool()?;
         let records = body.places.len();
-        let body_bytes = body.buffer.len() - FRONT;
+        let body_bytes = body.buffer.len();
         let framed = framed_max(body_bytes, records);
         if self.no_space && !body.reserved {
             self.space_again()?;
@@ -195,7 +199,7 @@ impl Log {
         if compressing {
             let mut out = std::mem::take(&mut self.scratch);
             let blocks = self.compress_body(body, &mut out);
-            let header = self.header(CommitKind::Data, records as u32, &out, body_bytes, self.codec);
+            let header = self.header(CommitKind::Data, records as u32, out.len(), body_bytes, self.codec);
             let result = self.put(&mut out, header, body.first_sequence, sync);
             self.scratch = out;
             result?;
@@ -204,14 +208,11 @@ impl Log {
         } else {
             let base = offset + COMMIT_HEADER_BYTES as u32;
             for (index, &place) in body.places.iter().enumerate() {
-                let at = FRONT + place as usize;
-                let head = &mut body.buffer[at..at + RECORD_HEADER_BYTES];
+                let head = &mut body.buffer.body_mut()[place as usize..place as usize + RECORD_HEADER_BYTES];
                 RecordHeader::seal(head, &self.active.binding, base + place, body.first_sequence + index as u64);
             }
-            let header = self.header(CommitKind::Data, records as u32, body.buffer, body_bytes, Codec::None);
+            let header = self.header(CommitKind::Data, records as u32, body_bytes, body_bytes, Codec::None);
             self.put(body.buffer, header, body.first_sequence, sync)?;
-            // Cut to the body again, for whoever keeps it for readers.
-            body.buffer.truncate(FRONT + body_bytes);
             self.active.index.extend(body.places.iter().map(|place| base + place));
         }
         self.observe(body);
@@ -228,25 +229,30 @@ impl Log {
     /// Counts the records per log and shows them to the observer.
     fn observe(&mut self, body: &Body<'_>) {
         for (index, &place) in body.places.iter().enumerate() {
-            let at = FRONT + place as usize;
-            let header = RecordHeader::decode_trusted(&body.buffer[at..]).expect("encoded by Batch");
+            let record = &body.buffer.body()[place as usize..];
+            let header = RecordHeader::decode_trusted(record).expect("encoded by Batch");
             let sequence = body.first_sequence + index as u64;
             self.active.logs.count(header.log, sequence);
             if let Some(observer) = &mut self.observer {
-                let from = at + RECORD_HEADER_BYTES;
-                observer.record(
-                    sequence,
-                    header.log,
-                    header.kind,
-                    &body.buffer[from..from + header.payload_bytes as usize],
-                );
+                let payload = &record[RECORD_HEADER_BYTES..header.total_bytes()];
+                observer.record(sequence, header.log, header.kind, payload);
             }
         }
     }
 
-    fn header(&self, kind: CommitKind, count: u32, buffer: &[u8], body_bytes: usize, codec: Codec) -> CommitHeader {
-        let stored = buffer.len() - FRONT;
-        let to_page = self.fresh_pages && !planted::is(Bug::PagesShared);
+    /// Whether a commit of such a body ends with its page.
+    fn ends_page(&self, stored_bytes: usize) -> bool {
+        self.fresh_pages || stored_bytes >= OWN_PAGES_FROM.min(self.limits.segment_bytes / 4) as usize
+    }
+
+    /// Whether a commit of such a body is best written and synced in one go, also where others wait behind it: it goes to
+    /// the device from where it lies, while sharing a sync would take it through the cache.
+    pub fn is_written_through(&self, body_bytes: usize) -> bool {
+        self.method == SyncMethod::Direct && !self.active.dirty && body_bytes >= OWN_PAGES_FROM as usize
+    }
+
+    fn header(&self, kind: CommitKind, count: u32, stored: usize, body_bytes: usize, codec: Codec) -> CommitHeader {
+        let to_page = self.ends_page(stored) && !planted::is(Bug::PagesShared);
         CommitHeader {
             first_sequence: self.next_sequence,
             previous_digest: self.active.digest,
@@ -262,7 +268,7 @@ impl Log {
     fn fits(&self, framed: usize, records: usize, logs: usize, kept_back: u32) -> bool {
         let all = self.active.records as usize + records;
         let logs = self.active.logs.entries().len() + logs;
-        let page = if self.fresh_pages { PAGE_BYTES } else { 0 };
+        let page = if self.ends_page(framed) { PAGE_BYTES } else { 0 };
         let end = i64::from(self.active.end) + (framed + page) as i64 + i64::from(kept_back);
         end <= self.limits.end_max(self.active.segment.header.segment_bytes, all, logs)
             && all <= self.limits.records_max as usize
@@ -270,12 +276,14 @@ impl Log {
 
     /// Cuts the body into blocks at record boundaries and compresses each. Returns each block's place and how many
     /// records begin in it.
-    fn compress_body(&mut self, body: &mut Body<'_>, out: &mut Vec<u8>) -> Vec<(u32, u32)> {
-        out.resize(FRONT, 0);
-        out.truncate(FRONT);
+    fn compress_body(&mut self, body: &mut Body<'_>, out: &mut BodyBuffer) -> Vec<(u32, u32)> {
+        if !out.is_framed() {
+            *out = BodyBuffer::framed();
+        }
+        out.clear();
         let mut blocks = Vec::new();
         let mut packed = Vec::new();
-        let body_end = body.buffer.len() - FRONT;
+        let body_end = body.buffer.len();
         let first_index = (body.first_sequence - self.active.segment.header.first_sequence) as u32;
         let mut record = 0;
         while record < body.places.len() {
@@ -286,24 +294,20 @@ impl Log {
                 behind += 1;
             }
             let end = end_of(behind - 1);
-            let place = self.active.end + (COMMIT_HEADER_BYTES + out.len() - FRONT) as u32;
+            let place = self.active.end + (COMMIT_HEADER_BYTES + out.len()) as u32;
             for index in record..behind {
-                let at = FRONT + body.places[index] as usize;
+                let at = body.places[index] as usize;
                 let sequence = body.first_sequence + index as u64;
-                RecordHeader::seal(
-                    &mut body.buffer[at..at + RECORD_HEADER_BYTES],
-                    &self.active.binding,
-                    place,
-                    sequence,
-                );
+                let head = &mut body.buffer.body_mut()[at..at + RECORD_HEADER_BYTES];
+                RecordHeader::seal(head, &self.active.binding, place, sequence);
             }
             blocks.push((place, (behind - record) as u32));
             let mut piece = from;
             while piece < end {
                 let until = end.min(piece + BLOCK_BODY_MAX);
-                let raw = &body.buffer[FRONT + piece..FRONT + until];
+                let raw = &body.buffer.body()[piece..until];
                 let stored = if compress(self.codec, raw, &mut packed) { &packed[..] } else { raw };
-                let offset = self.active.end + (COMMIT_HEADER_BYTES + out.len() - FRONT) as u32;
+                let offset = self.active.end + (COMMIT_HEADER_BYTES + out.len()) as u32;
                 let header = BlockHeader {
                     stored_bytes: stored.len() as u32,
                     body_bytes: raw.len() as u32,
@@ -321,43 +325,45 @@ impl Log {
         blocks
     }
 
-    /// Frames the body that stands in `buffer` from [`FRONT`] on, and writes it.
+    /// Makes a commit around the body and writes it; leaves the buffer with the body alone, for whoever keeps it for readers.
     fn put(
         &mut self,
-        buffer: &mut Vec<u8>,
+        buffer: &mut BodyBuffer,
         header: CommitHeader,
         first_sequence: Sequence,
         sync: bool,
     ) -> Result<(), Failure> {
         let header = CommitHeader { first_sequence, ..header };
         let offset = self.active.end;
-        header.encode(&mut buffer[PAGE_BYTES..FRONT], &self.active.binding, offset);
+        header.encode(buffer.header_mut(), &self.active.binding, offset);
         let body_end = buffer.len();
         let trailer_at = body_end + usize::from(header.padding);
-        buffer.resize(trailer_at + COMMIT_TRAILER_BYTES, 0);
+        buffer.grow_to(trailer_at + COMMIT_TRAILER_BYTES);
         let mut trailer = CommitTrailer { durable_upto: self.durable, durable_end: self.active.durable_end, digest: 0 };
-        trailer.encode(&mut buffer[trailer_at..]);
+        trailer.encode(&mut buffer.body_mut()[trailer_at..]);
         let covered = trailer_at + CommitTrailer::COVERED;
-        trailer.digest = commit_digest(&buffer[PAGE_BYTES..covered]);
-        buffer[covered..].copy_from_slice(&trailer.digest.to_le_bytes());
+        trailer.digest = commit_digest(&buffer.commit()[..COMMIT_HEADER_BYTES + covered]);
+        buffer.body_mut()[covered..].copy_from_slice(&trailer.digest.to_le_bytes());
         let end = offset + header.total_bytes() as u32;
         assert!(end <= self.active.segment.header.segment_bytes, "a commit fits its segment");
 
         // Whole pages: the page that the commit begins in goes out again in front of it, zeros fill the last one.
         let prefix = offset as usize % PAGE_BYTES;
-        buffer[PAGE_BYTES - prefix..PAGE_BYTES].copy_from_slice(&self.active.tail[..prefix]);
-        let pages = (end as usize).next_multiple_of(PAGE_BYTES) - (offset as usize - prefix);
-        buffer.resize(PAGE_BYTES - prefix + pages, 0);
-        let written = self.write(&buffer[PAGE_BYTES - prefix..], offset - prefix as u32, sync);
+        let rest_of_page = (end as usize).next_multiple_of(PAGE_BYTES) - end as usize;
+        buffer.grow_to(buffer.len() + rest_of_page);
+        let pages = buffer.pages_mut(prefix);
+        pages[..prefix].copy_from_slice(&self.active.tail[..prefix]);
+        let written = self.write(pages, offset - prefix as u32, sync);
         let rest = end as usize % PAGE_BYTES;
         if written.is_ok() {
-            let last_page = buffer.len() - PAGE_BYTES;
-            self.active.tail[..rest].copy_from_slice(&buffer[last_page..last_page + rest]);
+            let last_page = pages.len() - PAGE_BYTES;
+            self.active.tail[..rest].copy_from_slice(&pages[last_page..last_page + rest]);
         }
+        let pages_bytes = pages.len();
         buffer.truncate(body_end);
         written?;
         self.active.end = end;
-        self.pool.consumed(end, !sync && pages >= BULK_BYTES);
+        self.pool.consumed(end, !sync && pages_bytes >= BULK_BYTES);
         self.active.digest = trailer.digest;
         self.active.last = Some(header.kind);
         // A commit without records witnesses all before it, provided that all before it was durable.
@@ -635,9 +641,9 @@ impl Log {
     }
 
     fn put_control(&mut self, kind: CommitKind, body: &[u8], sync: bool) -> Result<(), Failure> {
-        let mut buffer = vec![0u8; FRONT];
+        let mut buffer = BodyBuffer::framed();
         buffer.extend_from_slice(body);
-        let header = self.header(kind, 0, &buffer, body.len(), Codec::None);
+        let header = self.header(kind, 0, body.len(), body.len(), Codec::None);
         self.put(&mut buffer, header, self.next_sequence, sync)?;
         self.active.segment.set_extent(self.next_sequence, self.active.end);
         Ok(())

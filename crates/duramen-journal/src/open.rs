@@ -17,6 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::body::BodyBuffer;
 use crate::catalog::{ActiveIndex, BlockCache, Catalog, Segment};
 use crate::disk::{Access, Disk, Environment, SyncMethod, Worker, World, read_full_at, write_all_at};
 use crate::error::Error;
@@ -414,7 +415,7 @@ fn log_of(
         fresh_pages: limits.fresh_pages,
         method: options.sync_method.unwrap_or(measured),
         unsealed: None,
-        scratch: Vec::new(),
+        scratch: BodyBuffer::default(),
         // A segment of the held-back file's length is that file; any other short one stems from other options.
         no_space: active.segment.header.segment_bytes == plan.reserve_bytes
             && plan.reserve_bytes < limits.segment_bytes

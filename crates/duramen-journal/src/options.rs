@@ -60,6 +60,10 @@ pub struct Append {
     /// May use the space that is held back for when the disk is full: for what must still be written then, such as
     /// votes, truncations and releases. Keep such records small.
     pub reserved: bool,
+    /// Refuse with [`Error::StaleEpoch`] if any commit was refused since [`crate::Journal::epoch`] said this. A full disk
+    /// refuses a commit together with everything queued behind it; whoever pipelines appends that build on each other
+    /// must not have a later one stored, once space is back, before it has learned of that.
+    pub epoch: Option<u64>,
 }
 
 /// Whether each commit begins in a page of its own, so that a torn page never holds acknowledged records.

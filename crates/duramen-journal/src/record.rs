@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::body::BodyBuffer;
 use crate::format::{RECORD_HEADER_BYTES, RecordHeader, payload_checksum};
 use crate::{LogNumber, Sequence};
 
@@ -31,7 +32,7 @@ impl Record {
 /// Records are encoded, and their payloads checksummed, when they are pushed: on the caller's thread, before any lock.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: BodyBuffer,
     pub(crate) places: Vec<u32>,
     pub(crate) largest: usize,
     /// An upper bound of the different logs in it: how often the log changes.
@@ -55,7 +56,7 @@ impl Batch {
         let payload_bytes = u32::try_from(payload.len()).expect("a record stays below 4 GiB");
         if let Some(&last) = self.places.last() {
             // The batch goes on: say so in the record before.
-            self.body[last as usize + 17] = 1;
+            self.body.body_mut()[last as usize + 17] = 1;
         }
         if self.places.is_empty() || log != self.last_log {
             self.logs += 1;
@@ -66,7 +67,7 @@ impl Batch {
         self.largest = self.largest.max(payload.len());
         let header = RecordHeader { payload_bytes, payload_crc: payload_checksum(payload), log, kind, more: false };
         self.body.reserve(RECORD_HEADER_BYTES + payload.len());
-        header.encode_open(&mut self.body);
+        self.body.extend_from_slice(&header.encode_open());
         self.body.extend_from_slice(payload);
     }
 
@@ -95,6 +96,21 @@ impl Batch {
     }
 }
 
+/// How much one append brings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Records in it.
+    pub records: usize,
+    /// Bytes of its records, headers included.
+    pub bytes: usize,
+    /// The largest payload.
+    pub largest: usize,
+    /// An upper bound of the different logs in it.
+    pub logs: usize,
+    /// Whether it names the journal's own log.
+    pub own_log: bool,
+}
+
 /// What one append brings: a batch, or a lone record that needs no batch around it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entries<'a> {
@@ -110,57 +126,38 @@ impl<'a> Entries<'a> {
         Entries::One { header, payload }
     }
 
-    /// Records in it.
-    pub fn len(&self) -> usize {
+    /// How much it is.
+    pub fn extent(&self) -> Extent {
         match self {
-            Entries::One { .. } => 1,
-            Entries::Many(batch) => batch.len(),
-        }
-    }
-
-    /// Bytes of its records, headers included.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Entries::One { header, .. } => header.total_bytes(),
-            Entries::Many(batch) => batch.bytes(),
-        }
-    }
-
-    /// The largest payload.
-    pub fn largest(&self) -> usize {
-        match self {
-            Entries::One { payload, .. } => payload.len(),
-            Entries::Many(batch) => batch.largest,
-        }
-    }
-
-    /// An upper bound of the different logs in it.
-    pub fn logs(&self) -> usize {
-        match self {
-            Entries::One { .. } => 1,
-            Entries::Many(batch) => batch.logs,
-        }
-    }
-
-    /// Whether it names the journal's own log.
-    pub fn own_log(&self) -> bool {
-        match self {
-            Entries::One { header, .. } => header.log == 0,
-            Entries::Many(batch) => batch.own_log,
+            Entries::One { header, payload } => Extent {
+                records: 1,
+                bytes: header.total_bytes(),
+                largest: payload.len(),
+                logs: 1,
+                own_log: header.log == 0,
+            },
+            Entries::Many(batch) => Extent {
+                records: batch.len(),
+                bytes: batch.bytes(),
+                largest: batch.largest,
+                logs: batch.logs,
+                own_log: batch.own_log,
+            },
         }
     }
 
     /// Puts the records behind `base` bytes of a commit's body, and their places.
-    pub fn write(&self, base: u32, body: &mut Vec<u8>, places: &mut Vec<u32>) {
+    pub fn write(&self, base: u32, body: &mut BodyBuffer, places: &mut Vec<u32>) {
         match self {
             Entries::One { header, payload } => {
                 places.push(base);
-                header.encode_open(body);
+                body.reserve(header.total_bytes());
+                body.extend_from_slice(&header.encode_open());
                 body.extend_from_slice(payload);
             }
             Entries::Many(batch) => {
                 places.extend(batch.places.iter().map(|place| base + place));
-                body.extend_from_slice(&batch.body);
+                body.extend_from_slice(batch.body.body());
             }
         }
     }

@@ -27,15 +27,15 @@ pub fn payload_checksum(payload: &[u8]) -> u32 {
 }
 
 impl RecordHeader {
-    /// Writes the header without its check value, which needs the record's place: see [`RecordHeader::seal`].
-    pub fn encode_open(&self, out: &mut Vec<u8>) {
+    /// The header without its check value, which needs the record's place: see [`RecordHeader::seal`].
+    pub fn encode_open(&self) -> [u8; RECORD_HEADER_BYTES] {
         let mut bytes = [0u8; RECORD_HEADER_BYTES];
         bytes[4..8].copy_from_slice(&self.payload_bytes.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.payload_crc.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.log.to_le_bytes());
         bytes[16] = self.kind;
         bytes[17] = if self.more { FLAG_MORE } else { 0 };
-        out.extend_from_slice(&bytes);
+        bytes
     }
 
     /// Writes the check value into an encoded header, once the place is known.

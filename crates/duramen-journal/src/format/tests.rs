@@ -78,7 +78,7 @@ fn commit() -> Vec<u8> {
     let records = [(&b"hello"[..], 7, true), (&b""[..], 8, false)];
     for (sequence, (payload, kind, more)) in (1000..).zip(records) {
         let at = body.len();
-        record_header(payload, kind, more).encode_open(&mut body);
+        body.extend_from_slice(&record_header(payload, kind, more).encode_open());
         RecordHeader::seal(&mut body[at..], &binding, DATA_OFFSET + (COMMIT_HEADER_BYTES + at) as u32, sequence);
         body.extend_from_slice(payload);
     }

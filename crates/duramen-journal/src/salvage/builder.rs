@@ -12,7 +12,8 @@ use crate::catalog::{Catalog, Segment};
 use crate::disk::{SyncMethod, World};
 use crate::error::Error;
 use crate::format::{CommitKind, HeaderState, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader, decode_checkpoint};
-use crate::log::{Active, Body, FRONT, Failure, Limits, Log};
+use crate::body::BodyBuffer;
+use crate::log::{Active, Body, Failure, Limits, Log};
 use crate::observer::Observer;
 use crate::options::Options;
 use crate::pool::{FilePlan, Fill, Found, Pool, write_headers};
@@ -57,8 +58,8 @@ pub(crate) struct Builder {
     log: Option<Log>,
     /// Footers that were submitted and written.
     sealed: u64,
-    /// The commit in the making; its records stand from [`FRONT`] on.
-    buffer: Vec<u8>,
+    /// The records of the commit in the making.
+    buffer: BodyBuffer,
     places: Vec<u32>,
     logs: usize,
     first: Sequence,
@@ -114,12 +115,12 @@ impl Builder {
             counters,
             log: None,
             sealed: 0,
-            buffer: vec![0; FRONT],
+            buffer: BodyBuffer::framed(),
             places: Vec::new(),
             logs: 0,
             first: plan.start,
             whole: 0,
-            whole_end: FRONT,
+            whole_end: 0,
             next: plan.start,
             copied: 0,
             lost: Vec::new(),
@@ -136,16 +137,16 @@ impl Builder {
             self.flush()?;
             self.first = sequence;
         }
-        self.places.push((self.buffer.len() - FRONT) as u32);
+        self.places.push(self.buffer.len() as u32);
         self.logs += 1;
         self.buffer.reserve(RECORD_HEADER_BYTES + payload.len());
-        header.encode_open(&mut self.buffer);
+        self.buffer.extend_from_slice(&header.encode_open());
         self.buffer.extend_from_slice(payload);
         self.next = sequence + 1;
         if !header.more {
             self.whole = self.places.len();
             self.whole_end = self.buffer.len();
-            if self.whole_end - FRONT >= COMMIT_BYTES.min(self.limits.segment_bytes as usize / 8) {
+            if self.whole_end >= COMMIT_BYTES.min(self.limits.segment_bytes as usize / 8) {
                 self.flush()?;
             }
         }
@@ -197,7 +198,7 @@ impl Builder {
             self.first = self.next;
             return Ok(());
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::replace(&mut self.buffer, BodyBuffer::default());
         let places = std::mem::take(&mut self.places);
         let (first, logs) = (self.first, self.logs);
         let log = self.reach(first)?;
@@ -206,10 +207,10 @@ impl Builder {
         self.copied += places.len() as u64;
         self.first = first + places.len() as u64;
         self.next = self.first;
-        buffer.truncate(FRONT);
+        buffer.clear();
         (self.buffer, self.places) = (buffer, places);
         self.places.clear();
-        (self.logs, self.whole, self.whole_end) = (0, 0, FRONT);
+        (self.logs, self.whole, self.whole_end) = (0, 0, 0);
         self.write_footers();
         Ok(())
     }
@@ -282,7 +283,7 @@ impl Builder {
             fresh_pages: self.limits.fresh_pages,
             method: SyncMethod::DataSync,
             unsealed: None,
-            scratch: Vec::new(),
+            scratch: BodyBuffer::default(),
             no_space: false,
             // Footers are written by `write_footers`; preparing the next file is the next opening's business.
             inline: false,

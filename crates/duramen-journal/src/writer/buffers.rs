@@ -5,18 +5,18 @@ use super::*;
 /// Buffers of commits, used again: a fresh megabyte costs more in page faults than filling it.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    free: Mutex<Vec<Vec<u8>>>,
+    free: Mutex<Vec<BodyBuffer>>,
 }
 
 impl Buffers {
-    /// An empty buffer: [`FRONT`] bytes and nothing behind them.
-    pub(super) fn take(&self) -> Vec<u8> {
-        let mut buffer = lock(&self.free).pop().unwrap_or_default();
-        buffer.resize(FRONT, 0);
+    /// An empty buffer, framed.
+    pub(super) fn take(&self) -> BodyBuffer {
+        let mut buffer = lock(&self.free).pop().unwrap_or_else(BodyBuffer::framed);
+        buffer.clear();
         buffer
     }
 
-    pub(super) fn give(&self, buffer: Vec<u8>) {
+    pub(super) fn give(&self, buffer: BodyBuffer) {
         let mut free = lock(&self.free);
         if free.len() < BUFFERS_MAX {
             free.push(buffer);
@@ -26,13 +26,13 @@ impl Buffers {
 
 /// A body in use by readers; its buffer comes back when the last of them lets go.
 pub(super) struct PooledBuffer {
-    pub(super) buffer: Vec<u8>,
+    pub(super) buffer: BodyBuffer,
     pub(super) pool: Arc<Buffers>,
 }
 
 impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer[FRONT..]
+        self.buffer.body()
     }
 }
 

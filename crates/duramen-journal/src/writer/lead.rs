@@ -76,9 +76,11 @@ impl Writer {
             };
             let Some(gathering) = taken else { break };
             owed |= sync || gathering.prompt;
-            let well = self.flush_gathering(lead, gathering, owed && !more, &mut done);
-            owed &= more && well;
-            if !more || !well {
+            let through = owed && lead.log.is_written_through(gathering.body_bytes());
+            let syncs = owed && (!more || through);
+            let well = self.flush_gathering(lead, gathering, syncs, &mut done);
+            owed &= !syncs && well;
+            if !more || !well || through {
                 break;
             }
         }
@@ -151,10 +153,10 @@ impl Writer {
     }
 
     /// Keeps a body in memory for readers of the tail, and its buffer for another commit.
-    pub(super) fn keep_for_readers(&self, first: Sequence, buffer: Vec<u8>, places: Vec<u32>) {
+    pub(super) fn keep_for_readers(&self, first: Sequence, buffer: BodyBuffer, places: Vec<u32>) {
         let places = places.into_boxed_slice();
-        if buffer.len() - FRONT <= COPY_MAX {
-            self.catalog.remember(first, Bytes::copy_from_slice(&buffer[FRONT..]), places);
+        if buffer.len() <= COPY_MAX {
+            self.catalog.remember(first, Bytes::copy_from_slice(buffer.body()), places);
             self.buffers.give(buffer);
         } else {
             let body = Bytes::from_owner(PooledBuffer { buffer, pool: self.buffers.clone() });
@@ -168,6 +170,7 @@ impl Writer {
         if !planted::is(Bug::NoSpaceSequenceLost) {
             queue.next_sequence = commit.first;
         }
+        queue.epoch += 1;
         queue.no_space = lead.log.no_space;
         let mut done = Done { error: Some(error), ..Done::default() };
         done.failed.push(commit);

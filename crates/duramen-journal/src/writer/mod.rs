@@ -18,17 +18,18 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::Sequence;
+use crate::body::BodyBuffer;
 use crate::catalog::Catalog;
 use crate::completion::{Completion, DURABLE, WRITTEN};
 use crate::disk::World;
 use crate::error::Error;
-use crate::format::CommitKind;
-use crate::log::{Body, FRONT, Failure, Limits, Log};
+use crate::format::{CommitKind, RECORD_HEADER_BYTES};
+use crate::log::{Body, Failure, Limits, Log};
 use crate::options::{Append, Class, SyncPolicy, WhenFull};
 use crate::planted::{self, Bug};
 use crate::pool::Pool;
 use crate::reader::ReadCore;
-use crate::record::Entries;
+use crate::record::{Batch, Entries, Extent};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 use crate::ticket::Ticket;
@@ -122,6 +123,7 @@ impl Writer {
             ready: VecDeque::new(),
             open: None,
             next_sequence: log.next_sequence,
+            epoch: 0,
             bytes: 0,
             policy: parts.policy,
             flushing: false,
@@ -162,20 +164,49 @@ impl Writer {
 
     /// Puts a batch into the open commit.
     pub fn append(self: &Arc<Self>, batch: Entries<'_>, how: Append) -> Result<Ticket, Error> {
+        self.append_with(batch.extent(), how, |open| {
+            let base = open.body_bytes() as u32;
+            batch.write(base, &mut open.buffer, &mut open.places);
+        })
+    }
+
+    /// The same, and empties the batch: a large one becomes the commit as it is, and gets other memory for it.
+    pub fn append_drain(self: &Arc<Self>, batch: &mut Batch, how: Append) -> Result<Ticket, Error> {
+        self.append_with(Entries::Many(batch).extent(), how, |open| {
+            if open.places.is_empty() && batch.body.is_framed() {
+                std::mem::swap(&mut open.buffer, &mut batch.body);
+                std::mem::swap(&mut open.places, &mut batch.places);
+            } else {
+                let base = open.body_bytes() as u32;
+                Entries::Many(batch).write(base, &mut open.buffer, &mut open.places);
+            }
+            batch.clear();
+        })
+    }
+
+    fn append_with(
+        self: &Arc<Self>,
+        batch: Extent,
+        how: Append,
+        put: impl FnOnce(&mut Gathering),
+    ) -> Result<Ticket, Error> {
         self.check(&batch)?;
-        let mut queue = self.wait_for_room(batch.bytes(), how)?;
+        let mut queue = self.wait_for_room(batch.bytes, how)?;
+        if let Some(given) = how.epoch.filter(|&given| given != queue.epoch) {
+            return Err(Error::StaleEpoch { given, current: queue.epoch });
+        }
         let never = queue.policy == SyncPolicy::Never && matches!(how.class, Class::Policy | Class::OnFlush);
-        let records = batch.len() as u64;
+        let records = batch.records as u64;
         self.make_open(&mut queue, &batch, how.reserved);
         let first = queue.next_sequence;
         queue.next_sequence += records;
-        queue.bytes += batch.bytes();
+        queue.bytes += batch.bytes;
         let prompt_before = {
             let open = queue.open.as_mut().expect("made above");
-            let base = open.body_bytes() as u32;
-            batch.write(base, &mut open.buffer, &mut open.places);
-            open.logs += batch.logs();
-            open.prompt && base > 0
+            let prompt_before = open.prompt && !open.places.is_empty();
+            put(open);
+            open.logs += batch.logs;
+            prompt_before
         };
         self.classify(&mut queue, records, how.class);
         let open = queue.open.as_ref().expect("made above");
@@ -187,26 +218,27 @@ impl Writer {
         }
         let kick = !queue.ready.is_empty() || prompt_before;
         self.alert(queue, kick);
-        Counters::add(&self.counters.payload_bytes, (batch.bytes() - batch.len() * 20) as u64);
+        let payload_bytes = batch.bytes - batch.records * RECORD_HEADER_BYTES;
+        Counters::add(&self.counters.payload_bytes, payload_bytes as u64);
         Ok(Ticket { commit, first, last: first + records - 1, never })
     }
 
-    fn check(&self, batch: &Entries<'_>) -> Result<(), Error> {
-        if batch.len() == 0 {
+    fn check(&self, batch: &Extent) -> Result<(), Error> {
+        if batch.records == 0 {
             return Err(Error::InvalidAppend { reason: "the batch is empty" });
         }
-        if batch.own_log() {
+        if batch.own_log {
             return Err(Error::InvalidAppend { reason: "log 0 is the journal's own" });
         }
-        if self.limits.admits(batch.bytes(), batch.len(), batch.logs()) {
+        if self.limits.admits(batch.bytes, batch.records, batch.logs) {
             return Ok(());
         }
         let record_max = self.limits.record_max as u64;
-        if batch.largest() as u64 > record_max {
-            return Err(Error::TooLarge { what: "record", bytes: batch.largest() as u64, max: record_max });
+        if batch.largest as u64 > record_max {
+            return Err(Error::TooLarge { what: "record", bytes: batch.largest as u64, max: record_max });
         }
         let max = u64::from(self.limits.segment_bytes / 2).min(record_max);
-        Err(Error::TooLarge { what: "batch", bytes: batch.bytes() as u64, max })
+        Err(Error::TooLarge { what: "batch", bytes: batch.bytes as u64, max })
     }
 
     /// The queue, once it has room; or why not.
@@ -257,13 +289,13 @@ impl Writer {
     }
 
     /// Sees that the open commit can take the batch.
-    fn make_open(self: &Arc<Self>, queue: &mut Queue, batch: &Entries<'_>, reserved: bool) {
+    fn make_open(self: &Arc<Self>, queue: &mut Queue, batch: &Extent, reserved: bool) {
         let full = queue.open.as_ref().is_some_and(|open| {
-            let bytes = open.body_bytes() + batch.bytes();
-            let records = open.places.len() + batch.len();
+            let bytes = open.body_bytes() + batch.bytes;
+            let records = open.places.len() + batch.records;
             bytes > self.commit_bytes_max
                 || open.reserved != reserved
-                || !self.limits.admits(bytes, records, open.logs + batch.logs())
+                || !self.limits.admits(bytes, records, open.logs + batch.logs)
         });
         if full && let Some(open) = queue.open.take() {
             queue.ready.push_back(open);

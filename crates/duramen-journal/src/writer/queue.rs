@@ -22,7 +22,7 @@ pub(crate) struct Commit {
 /// One commit as it gathers.
 pub(super) struct Gathering {
     pub(super) commit: Arc<Commit>,
-    pub(super) buffer: Vec<u8>,
+    pub(super) buffer: BodyBuffer,
     pub(super) places: Vec<u32>,
     pub(super) logs: usize,
     pub(super) reserved: bool,
@@ -34,7 +34,7 @@ pub(super) struct Gathering {
 
 impl Gathering {
     pub(super) fn body_bytes(&self) -> usize {
-        self.buffer.len() - FRONT
+        self.buffer.len()
     }
 }
 
@@ -42,6 +42,8 @@ pub(super) struct Queue {
     pub(super) ready: VecDeque<Gathering>,
     pub(super) open: Option<Gathering>,
     pub(super) next_sequence: Sequence,
+    /// Refusals so far: see [`Append::epoch`].
+    pub(super) epoch: u64,
     pub(super) bytes: usize,
     pub(super) policy: SyncPolicy,
     /// Somebody leads, or was told to.

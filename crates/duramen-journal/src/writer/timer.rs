@@ -129,6 +129,11 @@ impl Writer {
         stats
     }
 
+    /// Refusals so far.
+    pub fn epoch(&self) -> u64 {
+        lock(&self.queue).epoch
+    }
+
     /// The highest sequence given.
     pub fn appended_upto(&self) -> Sequence {
         lock(&self.queue).next_sequence - 1

@@ -272,7 +272,7 @@ pub fn record(data: &[u8]) {
         more: pieces.u8() & 1 != 0,
     };
     let mut encoded = Vec::new();
-    made.encode_open(&mut encoded);
+    encoded.extend_from_slice(&made.encode_open());
     RecordHeader::seal(&mut encoded, &binding, offset, sequence);
     assert_eq!(RecordHeader::decode(&encoded, &binding, offset, sequence), Some(made));
     assert_eq!(RecordHeader::decode(&encoded, &binding, offset, sequence ^ 1), None, "not of another sequence");

@@ -286,6 +286,34 @@ fn row_14_a_queue_that_does_not_fit() {
     check(&journal, 1, last, 1000);
 }
 
+/// A caller sends A and B, and A does not fit. Space comes back before it has looked at A's ticket: C, which builds on A,
+/// was stored without it.
+#[test]
+fn row_14_an_append_that_builds_on_a_refused_one() {
+    let disk = SimDisk::new(1);
+    let (journal, _) = open(&disk, &Options { policy: INTERVAL, ..small() });
+    disk.set_capacity(Some(disk.used()));
+    let bound = |epoch| Append { epoch: Some(epoch), ..Append::default() };
+    let send = |records: usize, epoch| {
+        let mut batch = Batch::new();
+        (0..records as u64).for_each(|place| batch.push(1, 0, &payload(journal.appended() + 1 + place, 3000)));
+        journal.append_batch(&batch, bound(epoch))
+    };
+    let epoch = journal.epoch();
+    let sent: Vec<_> = std::iter::from_fn(|| send(3, epoch).ok()).take(100).collect();
+    let _ = journal.sync();
+    disk.set_capacity(None);
+    match send(1, epoch) {
+        Err(Error::StaleEpoch { given, current }) => assert_eq!((given, current), (epoch, journal.epoch())),
+        other => panic!("{other:?}"),
+    }
+    assert!(sent.len() < 100, "the disk was not full");
+    let good = sent.into_iter().filter_map(|ticket| ticket.wait().ok()).last().expect("some fitted");
+    assert_eq!(journal.written(), good, "nothing was stored behind what was refused");
+    assert_eq!(send(1, journal.epoch()).expect("knows of the refusal").wait().expect("is stored"), good + 1);
+    check(&journal, 1, good + 1, 3000);
+}
+
 #[test]
 fn row_15_short_writes_and_interruptions() {
     let methods = [SyncMethod::DataSync, SyncMethod::WriteSync, SyncMethod::Direct];
@@ -510,7 +538,8 @@ fn forge(disk: &SimDisk, first_sequence: u64, change: impl FnOnce(&mut CommitHea
         previous_digest = CommitTrailer::decode(&bytes[offset as usize - COMMIT_TRAILER_BYTES..]).expect("fits").digest;
     }
     let mut body = Vec::new();
-    RecordHeader { payload_bytes: 4, payload_crc: 0, log: 1, kind: 0, more: false }.encode_open(&mut body);
+    let header = RecordHeader { payload_bytes: 4, payload_crc: 0, log: 1, kind: 0, more: false };
+    body.extend_from_slice(&header.encode_open());
     body.extend_from_slice(b"body");
     RecordHeader::seal(&mut body, &binding, offset + COMMIT_HEADER_BYTES as u32, first_sequence);
     let mut header = CommitHeader {

@@ -236,3 +236,32 @@ fn a_full_queue_says_so_or_waits() {
     journal.sync().expect("syncs");
     check(&journal, 1, 4, 1000);
 }
+
+/// Draining gives large batches away with their memory and copies small ones: either way the records are stored, and the
+/// batch is empty and can be filled again.
+#[test]
+fn drained_batches_are_stored_and_empty() {
+    let disk = SimDisk::new(1);
+    let options = Options { policy: SyncPolicy::Never, segment_bytes: 1 << 20, ..small() };
+    let (journal, _) = Journal::open_with(FOLDER, &options, disk.world()).expect("opens");
+    let mut batch = Batch::new();
+    for round in 0..40u64 {
+        let records = [1, 100, 3, 120][round as usize % 4];
+        let first = journal.appended() + 1;
+        (first..first + records).for_each(|number| batch.push(1, 0, &payload(number, 1000)));
+        let ticket = journal.append_drain(&mut batch, Append::default()).expect("fits");
+        assert_eq!((ticket.first(), ticket.last()), (first, first + records - 1));
+        assert!(batch.is_empty() && batch.bytes() == 0);
+        if round % 3 == 0 {
+            journal.flush().expect("writes");
+        }
+    }
+    assert!(matches!(journal.append_drain(&mut batch, Append::default()), Err(Error::InvalidAppend { .. })));
+    batch.push(1, 0, &vec![0; 2 << 20]);
+    assert!(matches!(journal.append_drain(&mut batch, Append::default()), Err(Error::TooLarge { .. })));
+    assert_eq!(batch.len(), 1, "what was refused is still there");
+    let last = journal.sync().expect("syncs");
+    check(&journal, 1, last, 1000);
+    drop(journal);
+    check(&Journal::open_with(FOLDER, &options, disk.world()).expect("opens").0, 1, last, 1000);
+}
