@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use duramen_journal::{Append, Batch, Journal, Options, SyncPolicy, Ticket, World};
 
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Role, Setup, System};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, RELEASE_BYTES, Role, Setup, System};
 use crate::pool::{POOL_RECORDS, Pool};
 
 /// The log number of all records; zero is the journal's own.
@@ -68,7 +68,7 @@ impl Duramen {
         for record in records {
             batch.push(LOG, 0, record);
         }
-        Ok(self.journal.append_batch(&batch, Append::default())?)
+        Ok(self.journal.append_drain(&mut batch, Append::default())?)
     }
 }
 
@@ -102,6 +102,9 @@ impl Engine for Duramen {
                 }
             }
             let record = table[(sent % POOL_RECORDS as u64) as usize];
+            if sent.is_multiple_of(RELEASE_BYTES / record.len() as u64) {
+                self.release()?;
+            }
             waiting.push_back(self.journal.append(LOG, 0, record)?);
             sent += 1;
             if sent.is_multiple_of(CLOCK_EVERY) && Instant::now() >= stop_at {
@@ -132,6 +135,10 @@ impl Engine for Duramen {
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
+    }
+
+    fn release(&self) -> Outcome<()> {
+        Ok(self.journal.release(self.journal.durable())?)
     }
 
     fn syncs(&self) -> Option<u64> {

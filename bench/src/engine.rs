@@ -8,6 +8,9 @@ use std::time::Instant;
 
 use crate::pool::Pool;
 
+/// How much payload lies between two calls of [`Engine::release`].
+pub const RELEASE_BYTES: u64 = 24 << 20;
+
 /// Whatever went wrong inside an engine; a benchmark only reports it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -48,6 +51,8 @@ pub struct Setup {
     pub record_bytes: usize,
     /// The size of a segment, where the engine has segments; `None` is the engine's own choice.
     pub segment_bytes: Option<u32>,
+    /// The log that is opened was not closed.
+    pub after_crash: bool,
 }
 
 /// A thing that not every engine can do, so that a work knows whom it may ask.
@@ -120,6 +125,13 @@ pub trait Engine: Send + Sync {
     /// Waits until the engine has prepared in the background what opening it started, as far as it can tell. Works that
     /// time appends call it before they start, as the raw bound's file is preallocated; works that time the opening do not.
     fn settle(&self) -> Outcome<()> {
+        Ok(())
+    }
+
+    /// Says that nothing appended and acknowledged so far is needed any more. Works that append for a time call it each
+    /// [`RELEASE_BYTES`], as the owner of a log does that is in use for longer, and as the raw bound's file wraps around; an
+    /// engine that cannot, or whose owner would not, does nothing.
+    fn release(&self) -> Outcome<()> {
         Ok(())
     }
 

@@ -111,6 +111,12 @@ impl Engine for RaftEngine {
         Ok(())
     }
 
+    fn release(&self) -> Outcome<()> {
+        self.inner.compact_to(group(0), self.next[0].load(Ordering::Relaxed));
+        self.inner.purge_expired_files()?;
+        Ok(())
+    }
+
     fn close(self: Box<Self>) -> Outcome<()> {
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Better, Context, Metric, Unit, Values, Work, percentile};
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, System, Traffic};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, RELEASE_BYTES, System, Traffic};
 use crate::pool::{POOL_RECORDS, Pool};
 
 const fn throughput(id: &'static str, title: &'static str) -> Metric {
@@ -134,9 +134,15 @@ fn append_for(
 ) -> Outcome<(Vec<Duration>, Duration)> {
     let mut latencies = Vec::new();
     let mut place = 0;
+    let mut unreleased = 0;
     let mut append = || -> Outcome<()> {
         let result = engine.append(0, &table[place..place + batch_records], Acknowledgement::Durable);
+        unreleased += table[place].len() as u64 * batch_records as u64;
         place = (place + batch_records) % POOL_RECORDS;
+        if unreleased >= RELEASE_BYTES {
+            unreleased = 0;
+            engine.release()?;
+        }
         result
     };
     let warm_until = Instant::now() + duration / 10;

@@ -186,6 +186,7 @@ impl Context {
             payload_bytes_expected: crate::raw::payload_bytes_before_wrap(),
             record_bytes: self.scale.record_bytes,
             segment_bytes: self.scale.segment_bytes,
+            after_crash: false,
         }
     }
 }
@@ -210,6 +211,7 @@ pub fn setup_for_test() -> Setup {
         payload_bytes_expected: 1 << 20,
         record_bytes: 64,
         segment_bytes: None,
+        after_crash: false,
     }
 }
 

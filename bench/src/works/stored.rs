@@ -100,6 +100,7 @@ fn stored_setup(record_bytes: usize, records: u64, segment_bytes: Option<u32>) -
         payload_bytes_expected: records * record_bytes as u64,
         record_bytes,
         segment_bytes,
+        after_crash: false,
     }
 }
 
@@ -139,7 +140,7 @@ fn recover(context: &Context, system: &dyn System) -> Outcome<Values> {
     let record_bytes = context.scale.record_bytes as u64;
     let records = (UNSEALED_PAYLOAD_BYTES / record_bytes).min(context.scale.records) / 100 * 100;
     run_child(context, system, ChildTask::FillAndDie, scratch.path(), records)?;
-    let measured = run_child(context, system, ChildTask::Open, scratch.path(), records)?;
+    let measured = run_child(context, system, ChildTask::Recover, scratch.path(), records)?;
     let mebibytes = (records * record_bytes) as f64 / (1024.0 * 1024.0);
     Ok(vec![measured.get("open_seconds").map(|seconds| mebibytes / seconds)])
 }
@@ -202,6 +203,8 @@ fn scan_checked(engine: &dyn Engine, pool: &Pool, records: u64) -> Outcome<f64> 
 enum ChildTask {
     /// Opens and reads one record.
     Open,
+    /// The same, after a crash.
+    Recover,
     /// Opens, reads one record, says how much memory that took, scans, reads at random.
     Read,
     /// Fills, syncs, and is killed.
@@ -209,8 +212,12 @@ enum ChildTask {
 }
 
 impl ChildTask {
-    const ALL: [(ChildTask, &'static str); 3] =
-        [(ChildTask::Open, "open"), (ChildTask::Read, "read"), (ChildTask::FillAndDie, "fill-and-die")];
+    const ALL: [(ChildTask, &'static str); 4] = [
+        (ChildTask::Open, "open"),
+        (ChildTask::Recover, "recover"),
+        (ChildTask::Read, "read"),
+        (ChildTask::FillAndDie, "fill-and-die"),
+    ];
 
     fn name(self) -> &'static str {
         ChildTask::ALL.iter().find(|(task, _)| *task == self).map_or("", |(_, name)| name)
@@ -254,9 +261,10 @@ pub fn child_main(arguments: &[String], systems: &[Box<dyn System>]) -> Outcome<
     let system = systems.iter().find(|system| system.name() == name).ok_or("unknown system")?;
     let (records, record_bytes) = (records.parse()?, record_bytes.parse()?);
     let segment_bytes = if segment_bytes == CHOICE_OF_ENGINE { None } else { Some(segment_bytes.parse()?) };
-    let setup = stored_setup(record_bytes, records, segment_bytes);
-    let pool = Pool::new(record_bytes);
     let task = ChildTask::parse(task)?;
+    let after_crash = task == ChildTask::Recover;
+    let setup = Setup { after_crash, ..stored_setup(record_bytes, records, segment_bytes) };
+    let pool = Pool::new(record_bytes);
     let start = Instant::now();
     let engine = system.open(Path::new(folder), &setup)?;
     if task == ChildTask::FillAndDie {

@@ -220,6 +220,7 @@ impl Log {
         self.next_sequence = body.first_sequence + records as u64;
         self.active.segment.set_extent(self.next_sequence, self.active.end);
         Counters::add(&self.counters.records, records as u64);
+        Counters::add(&self.counters.payload_bytes, (body_bytes - records * RECORD_HEADER_BYTES) as u64);
         if sync {
             self.synced()?;
         }

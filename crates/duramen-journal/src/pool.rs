@@ -95,6 +95,8 @@ struct State {
     /// A smaller file held back for a full disk; whether one is to be made.
     reserve: Option<PathBuf>,
     reserve_wanted: bool,
+    /// A released segment became a spare: the owner releases, and zeros need not be written ahead of that.
+    recycles: bool,
     seals: Vec<Seal>,
     retired: Vec<Arc<Segment>>,
     busy: bool,
@@ -127,8 +129,11 @@ pub(crate) struct Pool {
     stopping: AtomicBool,
     /// There is no keeper: the writer calls [`Pool::work`].
     inline: AtomicBool,
-    /// How far the segment in use is filled: the next one is made a little faster than that.
+    /// How far the segment in use is filled: the next one is made a little faster than that, and one for later as much
+    /// slower as files are at hand before it is needed.
     consumed: AtomicU32,
+    /// Files at hand, when one was begun to be filled.
+    at_hand: AtomicU32,
     /// The latest commit was large and not synced: zeros in front of such ones only cost bandwidth.
     bulk: AtomicBool,
 }
@@ -161,6 +166,7 @@ impl Pool {
             stopping: AtomicBool::new(false),
             inline: AtomicBool::new(false),
             consumed: AtomicU32::new(0),
+            at_hand: AtomicU32::new(0),
             bulk: AtomicBool::new(false),
         }
     }
@@ -269,6 +275,7 @@ impl Pool {
             let spare = state.spare();
             state.busy = true;
             drop(state);
+            self.at_hand.store(0, Ordering::Relaxed);
             let result = self.prepare(number, spare, Fill::Paced);
             return self.done(|state| match result {
                 Ok(prepared) => state.ready = Some(prepared),
@@ -283,11 +290,13 @@ impl Pool {
             return self.done(|state| state.reserve = made.ok());
         }
         let stock = state.spares.len() + state.blanks.len() < self.plan.spares_max && self.stocks();
-        if stock && !stopped && state.no_space.is_none() && state.ready.is_some() {
+        if stock && !state.recycles && !stopped && state.no_space.is_none() && state.ready.is_some() {
             state.spare_number += 1;
             let number = state.spare_number;
+            let at_hand = 1 + state.spares.len() + state.blanks.len();
             state.busy = true;
             drop(state);
+            self.at_hand.store(at_hand as u32, Ordering::Relaxed);
             let made = self.make_blank(number);
             return self.done(|state| match made {
                 Ok(blank) => state.blanks.push(blank),
@@ -308,6 +317,7 @@ impl Pool {
             return self.done(|state| {
                 if kept {
                     state.spares.push(spare);
+                    state.recycles = true;
                 }
             });
         }
@@ -350,7 +360,8 @@ impl Pool {
     /// Whether everything that is made ahead is made.
     pub fn is_stocked(&self) -> bool {
         let state = lock(&self.state);
-        let stocked = !self.stocks() || state.spares.len() + state.blanks.len() >= self.plan.spares_max;
+        let full = state.spares.len() + state.blanks.len() >= self.plan.spares_max;
+        let stocked = full || state.recycles || !self.stocks();
         !state.busy && state.wanted.is_none() && state.seals.is_empty() && (stocked || state.no_space.is_some())
     }
 
@@ -504,7 +515,8 @@ impl Pool {
             }
             self.count_prepared(length as u64);
             offset += length as u64;
-            let ahead = offset > 2 * u64::from(self.consumed.load(Ordering::Relaxed));
+            let needed = 2 * u64::from(self.consumed.load(Ordering::Relaxed));
+            let ahead = offset * (1 + u64::from(self.at_hand.load(Ordering::Relaxed))) > needed;
             if fill == Fill::Paced && offset < total && length == PIECE_BYTES && ahead {
                 let nobody = AtomicU32::new(0);
                 self.world.environment.wait(&nobody, 0, Some(PACE));

@@ -22,18 +22,15 @@ pub(crate) struct Window<'a> {
     start: u64,
     capacity: usize,
     limit: u64,
-    /// Up to here the disk was told that reads will come.
-    hinted: u64,
+    /// The disk was told that reads will come in order.
+    hinted: bool,
 }
-
-/// How far the disk is told ahead.
-const READAHEAD_BYTES: u64 = 8 << 20;
 
 impl<'a> Window<'a> {
     /// Sees `file` up to `limit`, about `capacity` bytes at once.
     pub fn new(file: &'a dyn DiskFile, limit: u64, capacity: usize) -> Window<'a> {
         let capacity = capacity.min(limit as usize).max(COMMIT_HEADER_BYTES);
-        Window { file, buffer: Vec::new(), start: 0, capacity, limit, hinted: 0 }
+        Window { file, buffer: Vec::new(), start: 0, capacity, limit, hinted: false }
     }
 
     /// Bytes that one call can give without growing the buffer.
@@ -65,13 +62,9 @@ impl<'a> Window<'a> {
         self.buffer.truncate(kept);
         self.start = offset;
         self.buffer.resize(wanted.max(kept), 0);
-        let behind = offset + wanted as u64;
-        if self.hinted < self.limit && self.hinted < behind + READAHEAD_BYTES / 2 {
+        if !std::mem::replace(&mut self.hinted, true) {
             // The device reads on while this thread checks: one call at a time leaves it idle in between.
-            let from = self.hinted.max(behind);
-            let bytes = READAHEAD_BYTES.min(self.limit.saturating_sub(from));
-            self.file.start_readahead(from, bytes);
-            self.hinted = from + bytes;
+            self.file.expect_sequential_reads();
         }
         match read_full_at(self.file, &mut self.buffer[kept..], offset + kept as u64) {
             // Behind the end of a short file lie zeros: that the file is short is a fact of its own.

@@ -45,7 +45,7 @@ impl Histogram {
 pub struct Stats {
     /// Records written.
     pub records: u64,
-    /// Payload bytes appended.
+    /// Their payload bytes.
     pub payload_bytes: u64,
     /// Commits written, the journal's own included.
     pub commits: u64,

@@ -116,8 +116,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Begins to write cached bytes of a range to the device, and does not wait: a hint, so that a later sync finds less
     /// to do. Makes nothing durable, and tells no error.
     fn start_writeback(&self, _offset: u64, _bytes: u64) {}
-    /// Begins to read a range into the cache, and does not wait: a hint for a reader that walks.
-    fn start_readahead(&self, _offset: u64, _bytes: u64) {}
+    /// Says that reads will come in order, so that the disk reads ahead of them: a hint for a reader that walks.
+    fn expect_sequential_reads(&self) {}
     /// Drops clean cached pages, so that the next read comes from the device. A hint: may do nothing.
     fn drop_cache(&self) -> io::Result<()>;
     /// The same for the pages that lie wholly in a range; may drop more.

@@ -407,10 +407,10 @@ impl DiskFile for RealFile {
         }
     }
 
-    fn start_readahead(&self, offset: u64, bytes: u64) {
-        if let Some(bytes) = NonZeroU64::new(bytes) {
-            let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), Advice::WillNeed);
-        }
+    /// "Sequential" and not "will need": the kernel then reads ahead by itself, without waiting, while each "will need" of 8
+    /// MiB took 1.7 ms and left the device idle in between (64 MiB cold: 20 against 49 ms).
+    fn expect_sequential_reads(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Sequential);
     }
 
     fn drop_cache_range(&self, offset: u64, bytes: u64) -> io::Result<()> {

@@ -23,7 +23,7 @@ use crate::catalog::Catalog;
 use crate::completion::{Completion, DURABLE, WRITTEN};
 use crate::disk::World;
 use crate::error::Error;
-use crate::format::{CommitKind, RECORD_HEADER_BYTES};
+use crate::format::CommitKind;
 use crate::log::{Body, Failure, Limits, Log};
 use crate::options::{Append, Class, SyncPolicy, WhenFull};
 use crate::planted::{self, Bug};
@@ -218,8 +218,6 @@ impl Writer {
         }
         let kick = !queue.ready.is_empty() || prompt_before;
         self.alert(queue, kick);
-        let payload_bytes = batch.bytes - batch.records * RECORD_HEADER_BYTES;
-        Counters::add(&self.counters.payload_bytes, payload_bytes as u64);
         Ok(Ticket { commit, first, last: first + records - 1, never })
     }
 
