@@ -122,8 +122,9 @@ impl Engine for Duramen {
     }
 
     fn scan(&self, visit: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        for record in self.journal.scan(..) {
-            visit(&record?.payload);
+        let mut scan = self.journal.scan(..);
+        while let Some(record) = scan.next_borrowed() {
+            visit(record?.payload);
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::format::{
     BLOCK_HEADER_BYTES, BlockHeader, Footer, INDEX_ENTRIES_PER_BLOCK, PAGE_BYTES, RECORD_HEADER_BYTES, RecordHeader,
     decode_index_block, payload_checksum,
 };
-use crate::record::Record;
+use crate::record::{Record, RecordRef};
 use crate::report::{Damage, DamageKind};
 
 /// The lower bound of one read of a single record: small records come with their header in one call.
@@ -159,7 +159,22 @@ impl ReadCore {
     }
 
     fn fetch(&self, segment: &Segment, file: &dyn DiskFile, place: u32, length: usize) -> Result<Bytes, Error> {
-        let mut buffer = BytesMut::zeroed(length);
+        self.fetch_into(BytesMut::new(), segment, file, place, length)
+    }
+
+    /// As [`ReadCore::fetch`], into memory that was used before.
+    fn fetch_into(
+        &self,
+        mut buffer: BytesMut,
+        segment: &Segment,
+        file: &dyn DiskFile,
+        place: u32,
+        length: usize,
+    ) -> Result<Bytes, Error> {
+        if buffer.capacity() < length {
+            buffer = BytesMut::zeroed(length);
+        }
+        buffer.resize(length, 0);
         let read =
             read_full_at(file, &mut buffer, u64::from(place)).map_err(|error| read_failed(segment, place, error))?;
         buffer.truncate(read);
@@ -341,6 +356,8 @@ pub(crate) struct Cursor {
     core: Arc<ReadCore>,
     next: Sequence,
     segment: Option<Open>,
+    /// The record that was lent last, if it lies outside of the buffer.
+    lent: Option<Record>,
 }
 
 /// Where a cursor stands in a segment.
@@ -362,7 +379,7 @@ struct Entries {
 
 impl Cursor {
     pub fn new(core: Arc<ReadCore>, next: Sequence) -> Cursor {
-        Cursor { core, next, segment: None }
+        Cursor { core, next, segment: None, lent: None }
     }
 
     /// The sequence that comes next.
@@ -386,6 +403,28 @@ impl Cursor {
             Err(_) => self.next += 1,
         }
         Some(result)
+    }
+
+    /// As [`Cursor::next`]; the record lives until the cursor moves.
+    pub fn next_borrowed(&mut self, end: Sequence) -> Option<Result<RecordRef<'_>, Error>> {
+        if self.next >= end {
+            return None;
+        }
+        let sequence = self.next;
+        let found = match &mut self.segment {
+            Some(open) if sequence < open.segment.next() => open.plain(&self.core, sequence).ok().flatten(),
+            _ => None,
+        };
+        let Some((header, at)) = found else {
+            // Everything else goes the general way: segments, blocks, the tail, errors.
+            return match self.next(end)? {
+                Ok(record) => Some(Ok(self.lent.insert(record).borrow())),
+                Err(error) => Some(Err(error)),
+            };
+        };
+        self.next += 1;
+        let chunk = &self.segment.as_ref().expect("read above").chunk;
+        Some(Ok(RecordRef::new(sequence, &header, &chunk[at + RECORD_HEADER_BYTES..at + header.total_bytes()])))
     }
 
     fn read(&mut self) -> Result<Record, Error> {
@@ -433,11 +472,9 @@ impl Open {
                 return Ok(record);
             }
         }
-        let at = self.reach(core, place, RECORD_HEADER_BYTES)?;
-        if let Some(header) = RecordHeader::decode(&self.chunk[at..], &self.segment.binding, place, sequence) {
-            let at = self.reach(core, place, header.total_bytes())?;
+        if let Some((header, at)) = self.plain(core, sequence)? {
             let payload = self.chunk.slice(at + RECORD_HEADER_BYTES..at + header.total_bytes());
-            return check(&self.segment, sequence, place, &header, payload);
+            return Ok(Record::new(sequence, &header, payload));
         }
         let head = self.bytes(core, place, BLOCK_HEADER_BYTES)?;
         let Some(header) = BlockHeader::decode(&head, &self.segment.binding, place) else {
@@ -453,6 +490,21 @@ impl Open {
             Some(record) => Ok(record),
             None => core.read_spanning(&self.segment, &*self.file, sequence, place, &block),
         }
+    }
+
+    /// A record that is stored as it is: its header, checked like its payload, and its place in the buffer. `None`: what
+    /// stands there is no such record.
+    fn plain(&mut self, core: &ReadCore, sequence: Sequence) -> Result<Option<(RecordHeader, usize)>, Error> {
+        let place = self.place(sequence - self.segment.header.first_sequence)?;
+        let at = self.reach(core, place, RECORD_HEADER_BYTES)?;
+        let header = RecordHeader::decode(&self.chunk[at..], &self.segment.binding, place, sequence);
+        let Some(header) = header else { return Ok(None) };
+        let at = self.reach(core, place, header.total_bytes())?;
+        let payload = &self.chunk[at + RECORD_HEADER_BYTES..at + header.total_bytes()];
+        if payload_checksum(payload) != header.payload_crc {
+            return Err(damaged(&self.segment, sequence, place));
+        }
+        Ok(Some((header, at)))
     }
 
     /// A record of the block that the cursor stands in: walks on from the last one.
@@ -515,7 +567,10 @@ impl Open {
             if length > rest {
                 return Err(read_failed(&self.segment, offset, std::io::ErrorKind::UnexpectedEof.into()));
             }
-            self.chunk = match core.fetch(&self.segment, &*self.file, offset, core.buffer_bytes.max(length).min(rest)) {
+            // Memory that no payload holds any more is read into again: fresh memory costs a page fault for each 4 KiB.
+            let used = std::mem::take(&mut self.chunk).try_into_mut().unwrap_or_default();
+            let wide = core.buffer_bytes.max(length).min(rest);
+            self.chunk = match core.fetch_into(used, &self.segment, &*self.file, offset, wide) {
                 Ok(chunk) => chunk,
                 // A wide read may have met a bad sector behind the record: this one may still be readable.
                 Err(_) => core.fetch(&self.segment, &*self.file, offset, length)?,

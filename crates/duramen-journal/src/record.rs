@@ -25,6 +25,33 @@ impl Record {
     pub(crate) fn new(sequence: Sequence, header: &RecordHeader, payload: Bytes) -> Record {
         Record { sequence, log: header.log, kind: header.kind, more: header.more, payload }
     }
+
+    /// The same, borrowed.
+    pub fn borrow(&self) -> RecordRef<'_> {
+        let Record { sequence, log, kind, more, ref payload } = *self;
+        RecordRef { sequence, log, kind, more, payload }
+    }
+}
+
+/// One stored record, lent by a reader that walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// Its sequence.
+    pub sequence: Sequence,
+    /// The log that it belongs to.
+    pub log: LogNumber,
+    /// The caller's kind.
+    pub kind: u8,
+    /// Whether the next record belongs to the same batch.
+    pub more: bool,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> RecordRef<'a> {
+    pub(crate) fn new(sequence: Sequence, header: &RecordHeader, payload: &'a [u8]) -> RecordRef<'a> {
+        RecordRef { sequence, log: header.log, kind: header.kind, more: header.more, payload }
+    }
 }
 
 /// A caller's atomic unit: after a crash all of its records are there, or none.

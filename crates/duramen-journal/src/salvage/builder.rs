@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Sequence;
+use crate::body::BodyBuffer;
 use crate::catalog::{Catalog, Segment};
 use crate::disk::{SyncMethod, World};
 use crate::error::Error;
 use crate::format::{CommitKind, HeaderState, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader, decode_checkpoint};
-use crate::body::BodyBuffer;
 use crate::log::{Active, Body, Failure, Limits, Log};
 use crate::observer::Observer;
 use crate::options::Options;

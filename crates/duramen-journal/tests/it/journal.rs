@@ -76,6 +76,13 @@ fn check(journal: &Journal, last: u64) {
         next += 1;
     }
     assert_eq!(next, last + 1);
+    let (mut lent, mut scan) = (0, journal.scan(..));
+    for record in journal.scan(..) {
+        let record = record.expect("reads");
+        assert_eq!(scan.next_borrowed().expect("as many").expect("reads"), record.borrow());
+        lent += 1;
+    }
+    assert!(scan.next_borrowed().is_none() && lent == last);
     for sequence in [1, 2, last / 2, last - 1, last] {
         assert_eq!(journal.read(sequence).expect("reads").payload, payload(sequence));
     }
