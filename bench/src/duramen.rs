@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use duramen_journal::{Append, Batch, Journal, Options, SyncPolicy, Ticket, World};
 
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, RELEASE_BYTES, Role, Setup, System};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Policy, RELEASE_BYTES, Role, Setup, System};
 use crate::pool::{POOL_RECORDS, Pool};
 
 /// The log number of all records; zero is the journal's own.
@@ -38,9 +38,11 @@ impl System for DuramenSystem {
     }
 
     fn open(&self, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {
-        let policy = match setup.acknowledgement {
-            Acknowledgement::Durable => SyncPolicy::Always,
-            Acknowledgement::Buffered => SyncPolicy::Never,
+        let policy = match (setup.policy, setup.acknowledgement) {
+            (Some(Policy::Always), _) | (None, Acknowledgement::Durable) => SyncPolicy::Always,
+            (Some(Policy::Batch), _) => SyncPolicy::Batch { records: 100, interval: Duration::from_millis(200) },
+            (Some(Policy::Interval), _) => SyncPolicy::Interval(Duration::from_secs(1)),
+            (Some(Policy::Never), _) | (None, Acknowledgement::Buffered) => SyncPolicy::Never,
         };
         let mut options = Options { policy, ..Options::default() };
         if let Some(bytes) = setup.segment_bytes {

@@ -53,6 +53,22 @@ pub struct Setup {
     pub segment_bytes: Option<u32>,
     /// The log that is opened was not closed.
     pub after_crash: bool,
+    /// When the engine syncs by itself, for those with [`Ability::Policies`]; `None` follows from `acknowledgement`.
+    pub policy: Option<Policy>,
+}
+
+/// When an engine syncs without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "duramen"), allow(dead_code, reason = "the others have none of them"))]
+pub enum Policy {
+    /// Each append.
+    Always,
+    /// A hundred records, or 200 ms.
+    Batch,
+    /// Once a second.
+    Interval,
+    /// At the end.
+    Never,
 }
 
 /// A thing that not every engine can do, so that a work knows whom it may ask.
@@ -66,6 +82,8 @@ pub enum Ability {
     Read,
     /// Segments whose size the work may choose.
     Segments,
+    /// Sync policies that the work may choose.
+    Policies,
     /// Opening without reading every record, so that ten times the records are worth a try.
     ManyRecords,
 }

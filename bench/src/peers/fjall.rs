@@ -25,7 +25,7 @@ impl System for FjallSystem {
     fn can(&self, ability: Ability) -> bool {
         match ability {
             Ability::Buffer | Ability::Read | Ability::ManyRecords => true,
-            Ability::InFlight | Ability::Segments => false,
+            Ability::InFlight | Ability::Segments | Ability::Policies => false,
         }
     }
 

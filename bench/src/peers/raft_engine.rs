@@ -40,7 +40,7 @@ impl System for RaftEngineSystem {
     fn can(&self, ability: Ability) -> bool {
         match ability {
             Ability::Buffer | Ability::Read | Ability::Segments | Ability::ManyRecords => true,
-            Ability::InFlight => false,
+            Ability::InFlight | Ability::Policies => false,
         }
     }
 

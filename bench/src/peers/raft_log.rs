@@ -36,7 +36,7 @@ impl System for RaftLogSystem {
 
     fn can(&self, ability: Ability) -> bool {
         // Every entry is read at open and kept in memory: ten million would measure the machine's memory.
-        ability != Ability::ManyRecords
+        !matches!(ability, Ability::ManyRecords | Ability::Policies)
     }
 
     fn open(&self, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {

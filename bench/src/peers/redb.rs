@@ -27,7 +27,7 @@ impl System for RedbSystem {
     fn can(&self, ability: Ability) -> bool {
         match ability {
             Ability::Buffer | Ability::Read | Ability::ManyRecords => true,
-            Ability::InFlight | Ability::Segments => false,
+            Ability::InFlight | Ability::Segments | Ability::Policies => false,
         }
     }
 

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Better, Context, Metric, Unit, Work};
-use crate::engine::{Acknowledgement, Engine, Outcome, System, Traffic};
+use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Policy, System, Traffic};
 use crate::host::{self, process_write_bytes};
 use crate::pool::Pool;
 
@@ -35,9 +35,31 @@ pub fn works() -> Vec<Work> {
                 if context.host.device.is_none() {
                     return Ok(vec![None, None]);
                 }
-                let counts = count_commits(context, system, context.scale.commits, Duration::ZERO)?;
+                let counts = count_commits(context, system, Pace::durable(context.scale.commits, Duration::ZERO))?;
                 Ok(vec![counts.device_bytes, counts.device_requests])
             },
+        },
+        Work {
+            id: "policies",
+            metrics: const {
+                &[
+                    count(
+                        "always_bytes",
+                        "100 records of 128 B a second, closing included, always: bytes",
+                        Unit::Bytes,
+                    ),
+                    count("always_syncs", "the same: syncs", Unit::Count),
+                    count("batch_bytes", "the same, 100 records or 200 ms: bytes", Unit::Bytes),
+                    count("batch_syncs", "the same: syncs", Unit::Count),
+                    count("interval_bytes", "the same, once a second: bytes", Unit::Bytes),
+                    count("interval_syncs", "the same: syncs", Unit::Count),
+                    count("never_bytes", "the same, never: bytes", Unit::Bytes),
+                    count("never_syncs", "the same: syncs", Unit::Count),
+                ]
+            },
+            needs: &[Ability::Policies],
+            interleaved: true,
+            run: policies,
         },
         Work {
             id: "trickle",
@@ -51,7 +73,7 @@ pub fn works() -> Vec<Work> {
             interleaved: true,
             run: |context, system| {
                 let commits = (context.scale.commits / 100).clamp(5, 20);
-                let counts = count_commits(context, system, commits, context.scale.trickle_pause)?;
+                let counts = count_commits(context, system, Pace::durable(commits, context.scale.trickle_pause))?;
                 Ok(vec![counts.device_bytes, counts.syncs])
             },
         },
@@ -82,19 +104,50 @@ impl Reading {
     }
 }
 
-fn count_commits(context: &Context, system: &dyn System, commits: u64, pause: Duration) -> Outcome<Counts> {
+/// How the records of a count come.
+#[derive(Clone, Copy)]
+struct Pace {
+    commits: u64,
+    pause: Duration,
+    /// `None`: each is waited for.
+    policy: Option<Policy>,
+}
+
+impl Pace {
+    fn durable(commits: u64, pause: Duration) -> Pace {
+        Pace { commits, pause, policy: None }
+    }
+}
+
+/// Each policy in turn.
+fn policies(context: &Context, system: &dyn System) -> Outcome<Vec<Option<f64>>> {
+    let mut values = Vec::new();
+    for policy in [Policy::Always, Policy::Batch, Policy::Interval, Policy::Never] {
+        let pause = context.scale.trickle_pause / 10;
+        let counts =
+            count_commits(context, system, Pace { commits: context.scale.commits / 6, pause, policy: Some(policy) })?;
+        values.extend([counts.device_bytes, counts.syncs]);
+    }
+    Ok(values)
+}
+
+fn count_commits(context: &Context, system: &dyn System, pace: Pace) -> Outcome<Counts> {
+    let Pace { commits, pause, policy } = pace;
     let scratch = context.scratch()?;
     let mut setup = context.setup(Acknowledgement::Durable, Traffic::OneCaller);
     setup.record_bytes = RECORD_BYTES;
+    setup.policy = policy;
     let engine = context.open(system, scratch.path(), &setup)?;
     let pool = Pool::new(RECORD_BYTES);
-    engine.append(0, &[pool.record(0)], Acknowledgement::Durable)?;
+    let acknowledgement = if policy.is_some() { Acknowledgement::Buffered } else { Acknowledgement::Durable };
+    engine.append(0, &[pool.record(0)], acknowledgement)?;
+    engine.sync()?;
     if context.host.device.is_some() {
         settle()?;
     }
     let before = Reading::take(context, &*engine)?;
     for index in 1..=commits {
-        engine.append(0, &[pool.record(index)], Acknowledgement::Durable)?;
+        engine.append(0, &[pool.record(index)], acknowledgement)?;
         sleep(pause);
     }
     let mut after = Reading::take(context, &*engine)?;

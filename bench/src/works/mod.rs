@@ -187,6 +187,7 @@ impl Context {
             record_bytes: self.scale.record_bytes,
             segment_bytes: self.scale.segment_bytes,
             after_crash: false,
+            policy: None,
         }
     }
 }
@@ -212,6 +213,7 @@ pub fn setup_for_test() -> Setup {
         record_bytes: 64,
         segment_bytes: None,
         after_crash: false,
+        policy: None,
     }
 }
 

@@ -101,6 +101,7 @@ fn stored_setup(record_bytes: usize, records: u64, segment_bytes: Option<u32>) -
         record_bytes,
         segment_bytes,
         after_crash: false,
+        policy: None,
     }
 }
 
