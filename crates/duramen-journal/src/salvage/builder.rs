@@ -198,7 +198,7 @@ impl Builder {
             self.first = self.next;
             return Ok(());
         }
-        let mut buffer = std::mem::replace(&mut self.buffer, BodyBuffer::default());
+        let mut buffer = std::mem::take(&mut self.buffer);
         let places = std::mem::take(&mut self.places);
         let (first, logs) = (self.first, self.logs);
         let log = self.reach(first)?;
