@@ -248,7 +248,8 @@ pub(crate) fn read_frame(
     };
     let orphans = if header.is_none() && file_bytes > u64::from(DATA_OFFSET) {
         let limit = file_bytes.min(u64::from(u32::MAX)) as u32;
-        orphans(&mut Window::new(&*file, u64::from(limit), ORPHANS_BUFFER), limit)
+        let window = &mut Window::new(&*file, u64::from(limit), ORPHANS_BUFFER);
+        orphans(window, limit).map_err(|error| Error::io("read", &path, error))?
     } else {
         None
     };
