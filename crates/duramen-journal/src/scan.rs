@@ -36,6 +36,11 @@ impl<'a> Window<'a> {
         Window { file, buffer: Vec::new(), start: 0, capacity, limit, hinted: 0 }
     }
 
+    /// The file.
+    pub fn file(&self) -> &'a dyn DiskFile {
+        self.file
+    }
+
     /// Bytes that one call can give without growing the buffer.
     pub fn capacity(&self) -> usize {
         self.capacity

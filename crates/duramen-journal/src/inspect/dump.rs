@@ -12,9 +12,9 @@ use crate::format::{
     CommitHeader, CommitKind, CommitTrailer, DATA_OFFSET, Footer, PAGE_BYTES, RecordHeader, SegmentHeader,
     decode_tables,
 };
-use crate::gather::Gathered;
+use crate::gather::{Gathered, unreadable_parts};
 use crate::recovery::{Condition, SegmentFacts};
-use crate::report::Damage;
+use crate::report::{Damage, DamageKind};
 use crate::scan::{Visitor, Window};
 use crate::view;
 
@@ -121,12 +121,16 @@ impl Visitor for Show<'_> {
 }
 
 impl Surveyor for Show<'_> {
-    fn broken(&mut self, _window: &mut Window<'_>, at: &Break) {
-        let known =
-            self.damage.iter().find(|known| known.segment == self.segment && known.offset == u64::from(at.offset));
-        let damage = known.cloned().unwrap_or_else(|| at.damage(self.segment, &self.file));
-        self.found.push(damage.offset);
-        self.item(Item::Damage(damage));
+    fn broken(&mut self, window: &mut Window<'_>, at: &Break) {
+        let known = self.damage.iter().filter(|known| at.is_told_by(self.segment, known)).cloned();
+        let mut damage: Vec<Damage> = known.collect();
+        if damage.is_empty() {
+            damage = at.damages(self.segment, &self.file, window.file());
+        }
+        for damage in damage {
+            self.found.push(damage.offset);
+            self.item(Item::Damage(damage));
+        }
     }
 }
 
@@ -138,6 +142,7 @@ fn segment(show: &mut Show<'_>, gathered: &Gathered, index: usize, fact: &Segmen
         Condition::Begun(_) => "begun",
         Condition::Prepared(_) => "prepared",
         Condition::Destroyed => "without a good header",
+        Condition::Unreadable => "of an unreadable header",
         Condition::WrongLength(_) => "of the wrong length",
         Condition::Foreign => "of another journal or number",
         Condition::Newer(_) => "of a newer format",
@@ -194,6 +199,11 @@ fn segment(show: &mut Show<'_>, gathered: &Gathered, index: usize, fact: &Segmen
         show.item(Item::Free { segment: fact.number, offset, bytes: free_end - offset, used });
     }
     if let Ok(footer) = &fact.footer {
+        for part in unreadable_parts(file, footer.index_offset.into(), header.segment_bytes.into()) {
+            let (segment, file, offset) = (fact.number, fact.file.clone(), part.start);
+            let (bytes, what) = (part.end - part.start, DamageKind::Unreadable);
+            show.item(Item::Damage(Damage { segment, file, offset, bytes, first: None, last: None, what }));
+        }
         show.item(footer_item(file, &header, footer));
     }
 }

@@ -18,7 +18,7 @@ use crate::format::{
     INDEX_ENTRIES_PER_BLOCK, PAGE_BYTES, RecordHeader, SegmentHeader, decode_index_block, decode_tables,
     payload_checksum,
 };
-use crate::gather::{Gathered, read_frame};
+use crate::gather::{Gathered, read_frame, unreadable_parts};
 use crate::report::{Damage, DamageKind, End};
 use crate::scan::{LogTable, Visitor, Window};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
@@ -70,8 +70,10 @@ pub fn verify(path: impl AsRef<Path>, world: World, progress: &mut dyn FnMut(Pro
     let damaged_prepared = prepared_copies(gathered);
     report.damage.extend(damaged_prepared);
     report.damage.sort_by_key(|damage| (damage.segment, damage.offset));
-    if !report.damage.is_empty() {
+    if report.damage.iter().any(|damage| !damage.what.is_unreadable()) {
         report.end = End::Damaged;
+    } else if !report.damage.is_empty() {
+        report.end = End::Unreadable;
     }
     let bytes = job.bytes.load(Ordering::Relaxed).min(bytes_total);
     progress(Progress { bytes: bytes_total, bytes_total });
@@ -138,10 +140,12 @@ fn prepared_copies(gathered: &Gathered) -> Vec<Damage> {
     for &index in &gathered.arrangement.prepared {
         let fact = &gathered.facts[index];
         for (copy, header) in fact.copies.iter().enumerate() {
-            if header.is_err() {
-                let offset = (copy * PAGE_BYTES) as u64;
-                damage.push(place(fact.number, &fact.file, offset, PAGE_BYTES as u64, DamageKind::HeaderCopy));
-            }
+            let what = match header {
+                Ok(_) => continue,
+                Err(HeaderFault::Unreadable) => DamageKind::UnreadableCopy,
+                Err(_) => DamageKind::HeaderCopy,
+            };
+            damage.push(place(fact.number, &fact.file, (copy * PAGE_BYTES) as u64, PAGE_BYTES as u64, what));
         }
     }
     damage
@@ -306,9 +310,9 @@ impl Visitor for Check<'_> {
 impl Surveyor for Check<'_> {
     fn broken(&mut self, _window: &mut Window<'_>, at: &Break) {
         self.broken = true;
-        let known = |known: &&Damage| known.segment == self.task.number && known.offset == u64::from(at.offset);
-        if !self.known.iter().any(|damage| known(&damage) && damage.what.loses_records()) {
-            self.outcome.damage.push(at.damage(self.task.number, &self.task.name));
+        let known = |known: &Damage| known.what.refuses_writing() && at.is_told_by(self.task.number, known);
+        if !self.known.iter().any(known) {
+            self.outcome.damage.extend(at.damages(self.task.number, &self.task.name, self.file));
         }
     }
 }
@@ -318,6 +322,17 @@ impl Check<'_> {
         let mut damage = place(self.task.number, &self.task.name, offset, bytes, what);
         (damage.first, damage.last) = (records.map(|(first, _)| first), records.map(|(_, last)| last));
         self.outcome.damage.push(damage);
+    }
+
+    /// Tells of what cannot be read between two offsets, unless it is told already.
+    fn unreadable(&mut self, from: u64, until: u64) {
+        for part in unreadable_parts(self.file, from, until) {
+            let told = |told: &&Damage| told.segment == self.task.number && told.what.is_unreadable();
+            let covers = |told: &Damage| told.offset <= part.start && told.offset + told.bytes >= part.end;
+            if !self.known.iter().filter(told).any(covers) {
+                self.damage(part.start, part.end - part.start, DamageKind::Unreadable, None);
+            }
+        }
     }
 
     fn passed(&mut self, bytes: u64) {
@@ -333,10 +348,14 @@ impl Check<'_> {
     fn begun(&mut self) {
         let course = self.task.course;
         let mut window = Window::new(self.file, u64::from(self.task.header.segment_bytes), BUFFER_BYTES);
-        survey(&mut window, &course, self);
+        let end = survey(&mut window, &course, self).end;
         match (self.task.footer, self.task.role) {
             (Ok(footer), _) => self.sealed(&footer),
-            (Err(_), Role::Inner { footed_later }) => self.unfinished_footer(footed_later),
+            (Err(_), Role::Inner { footed_later }) => {
+                // Nothing is known of what stands here, but that the device can read it.
+                self.unreadable(end.into(), u64::from(course.header.segment_bytes) - PAGE_BYTES as u64);
+                self.unfinished_footer(footed_later);
+            }
             // What stands behind the last segment's end is the verdict's.
             (Err(_), _) => {}
         }
@@ -354,7 +373,7 @@ impl Check<'_> {
         let mut tables = vec![0u8; (end - offset) as usize];
         match read_full_at(self.file, &mut tables, offset) {
             Ok(read) => tables.truncate(read),
-            Err(_) => return self.damage(offset, end - offset, DamageKind::Unreadable, None),
+            Err(_) => return self.unreadable(offset, end),
         }
         let decoded = decode_tables(&tables, footer, &self.binding);
         // Logs cannot agree where records are missing.
@@ -413,8 +432,9 @@ impl Check<'_> {
     fn unfinished_footer(&mut self, footed_later: bool) {
         let offset = u64::from(self.task.header.segment_bytes) - PAGE_BYTES as u64;
         let mut page = [0u8; PAGE_BYTES];
-        if read_full_at(self.file, &mut page, offset).is_err() {
-            return self.damage(offset, PAGE_BYTES as u64, DamageKind::Unreadable, None);
+        let read = read_full_at(self.file, &mut page, offset);
+        if read.is_err() || self.task.footer == Err(HeaderFault::Unreadable) {
+            return self.unreadable(offset, offset + PAGE_BYTES as u64);
         }
         // A footer's page has bytes that are not zero at both of its ends. Where both are there, it was written whole.
         // In a file that was used before they can be another footer's.
@@ -446,7 +466,7 @@ impl Check<'_> {
             let length = match read_full_at(self.file, piece, offset) {
                 Ok(0) => break,
                 Ok(read) => read,
-                Err(_) => return self.damage(offset, to - offset, DamageKind::Unreadable, None),
+                Err(_) => return self.unreadable(offset, to),
             };
             for (place, page) in piece[..length].chunks(PAGE_BYTES).enumerate() {
                 // Without an early exit the loop becomes wide instructions.
