@@ -341,8 +341,13 @@ fn readable_header(file: &dyn DiskFile) -> io::Result<SegmentHeader> {
 /// again, says no. One that cannot be read does not: on a disk that fails all reads, records would pass as released,
 /// and a reader would leave them out without a word (found by the `strace` sweep).
 pub(crate) fn is_in_place(disk: &dyn Disk, segment: &Segment) -> bool {
-    match header_at(disk, &segment.path) {
-        Ok(header) => header == segment.header,
+    is_header_in_place(disk, &segment.path, &segment.header)
+}
+
+/// The same of a file with this header.
+pub(crate) fn is_header_in_place(disk: &dyn Disk, path: &Path, header: &SegmentHeader) -> bool {
+    match header_at(disk, path) {
+        Ok(found) => found == *header,
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
