@@ -19,10 +19,10 @@ use crate::format::{
     payload_checksum,
 };
 use crate::gather::{Gathered, read_frame, unreadable_parts};
-use crate::report::{Damage, DamageKind, End};
+use crate::report::{Damage, DamageKind, End, Report};
 use crate::scan::{LogTable, Visitor, Window};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
-use crate::view;
+use crate::view::{self, Looked};
 
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -67,8 +67,7 @@ pub fn verify(path: impl AsRef<Path>, world: World, progress: &mut dyn FnMut(Pro
         report.damage.extend(outcome.damage);
         report.notes.extend(outcome.notes);
     }
-    let damaged_prepared = prepared_copies(gathered);
-    report.damage.extend(damaged_prepared);
+    prepared_copies(&world, &looked, &mut report);
     report.damage.sort_by_key(|damage| (damage.segment, damage.offset));
     if report.damage.iter().any(|damage| !damage.what.is_unreadable()) {
         report.end = End::Damaged;
@@ -134,21 +133,55 @@ fn tasks_of(gathered: &Gathered) -> Vec<Task> {
     tasks
 }
 
-/// Header copies of files made ahead: opening does not report them, as it makes such a file anew.
-fn prepared_copies(gathered: &Gathered) -> Vec<Damage> {
-    let mut damage = Vec::new();
+/// Header copies of files made ahead: opening does not report them, as it makes such a file anew. A crash may have torn one:
+/// both are written at once where such a file comes into use.
+fn prepared_copies(world: &World, looked: &Looked, report: &mut Report) {
+    let gathered = &looked.gathered;
     for &index in &gathered.arrangement.prepared {
         let fact = &gathered.facts[index];
         for (copy, header) in fact.copies.iter().enumerate() {
+            let (offset, bytes) = ((copy * PAGE_BYTES) as u64, PAGE_BYTES as u64);
             let what = match header {
                 Ok(_) => continue,
                 Err(HeaderFault::Unreadable) => DamageKind::UnreadableCopy,
-                Err(_) => DamageKind::HeaderCopy,
+                Err(_) if gathered.verdict.end == End::Closed && !torn_in_switch(world, looked, index, copy) => {
+                    DamageKind::HeaderCopy
+                }
+                Err(_) => {
+                    let note =
+                        format!("an unfinished switch left a torn header copy in {} at offset {offset}", fact.file);
+                    report.notes.push(note);
+                    continue;
+                }
             };
-            damage.push(place(fact.number, &fact.file, (copy * PAGE_BYTES) as u64, PAGE_BYTES as u64, what));
+            report.damage.push(place(fact.number, &fact.file, offset, bytes, what));
         }
     }
-    damage
+}
+
+/// Whether a bad copy is what a crash within the switch to its file leaves behind a closed end: sectors of the other
+/// copy, and sectors of the header by which the file would be in use, which the end of the journal determines.
+fn torn_in_switch(world: &World, looked: &Looked, index: usize, copy: usize) -> bool {
+    let gathered = &looked.gathered;
+    let (fact, verdict) = (&gathered.facts[index], &gathered.verdict);
+    let last = verdict.chain.last().and_then(|link| gathered.facts[link.index].scan.as_ref());
+    let (Some(last), Ok(prepared)) = (last, fact.copies[1 - copy]) else { return false };
+    let begun = SegmentHeader {
+        state: HeaderState::Begun,
+        first_sequence: verdict.next,
+        predecessor_digest: last.digest,
+        released_below: verdict.released_below,
+        gap_first: 0,
+        ..prepared
+    };
+    let mut pages = [[0u8; PAGE_BYTES]; 3];
+    prepared.encode(&mut pages[0]);
+    begun.encode(&mut pages[1]);
+    let file = world.disk.open(&looked.folder.join(&fact.file), Access::Read);
+    let read = file.and_then(|file| read_full_at(&*file, &mut pages[2], (copy * PAGE_BYTES) as u64));
+    let range = |sector: usize| sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+    let known = |sector| pages[..2].iter().any(|page| page[range(sector)] == pages[2][range(sector)]);
+    read.is_ok() && (0..PAGE_BYTES / SECTOR_BYTES).all(known)
 }
 
 fn place(segment: u64, file: &str, offset: u64, bytes: u64, what: DamageKind) -> Damage {
@@ -436,11 +469,12 @@ impl Check<'_> {
         if read.is_err() || self.task.footer == Err(HeaderFault::Unreadable) {
             return self.unreadable(offset, offset + PAGE_BYTES as u64);
         }
-        // A footer's page has bytes that are not zero at both of its ends. Where both are there, it was written whole.
-        // In a file that was used before they can be another footer's.
-        let written = |sector: &[u8]| sector.iter().any(|&byte| byte != 0);
-        let whole =
-            self.task.header.zeroed && written(&page[..SECTOR_BYTES]) && written(&page[PAGE_BYTES - SECTOR_BYTES..]);
+        // A footer's page has bytes that are not zero at both of its ends, and none between. Where both are there, it was
+        // written whole, and one sector of it may have rotted since. In a file that was used before they can be another
+        // footer's; a page with bytes all over was ruined as a whole, which a crash does where a device tears pages.
+        let written: Vec<bool> = page.chunks(SECTOR_BYTES).map(|sector| sector.iter().any(|&byte| byte != 0)).collect();
+        let between = written[1..written.len() - 1].iter().filter(|&&written| written).count();
+        let whole = self.task.header.zeroed && written[0] && written[written.len() - 1] && between <= 1;
         if footed_later || whole {
             self.damage(offset, PAGE_BYTES as u64, DamageKind::Footer, None);
         }
