@@ -18,6 +18,8 @@ pub enum Error {
         action: &'static str,
         /// To which file.
         path: PathBuf,
+        /// Where in it, for a read.
+        offset: Option<u64>,
         /// The system's answer.
         source: Arc<io::Error>,
     },
@@ -78,6 +80,10 @@ pub enum Error {
     },
     /// Durable data is damaged: writing is refused. The report names every place.
     Damaged(Box<Report>),
+    /// The device could not read something that decides over records: writing is refused, and nothing was touched,
+    /// whatever the options say about damage. The report names every place. Opening again may succeed; reading without
+    /// writing, and salvage, give what can be read.
+    Unreadable(Box<Report>),
     /// The end is torn, and the option said to refuse rather than cut.
     TornTail(Box<Report>),
     /// A record or batch is larger than the bound. Nothing was written.
@@ -133,6 +139,8 @@ pub enum Error {
     },
     /// This record, or the way to it, is damaged. Others may be readable.
     DamagedRecord(Box<Damage>),
+    /// This record lies where the device could not read when the journal was opened. Others may be readable.
+    UnreadableRecord(Box<Damage>),
     /// An option is out of its range.
     InvalidOption {
         /// Its name.
@@ -151,13 +159,18 @@ impl Error {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
                 Error::ReadOnly { path, source: Arc::new(source) }
             }
-            _ => Error::Io { action, path, source: Arc::new(source) },
+            _ => Error::Io { action, path, offset: None, source: Arc::new(source) },
         }
+    }
+
+    /// A read that failed at a place of a file.
+    pub(crate) fn read(path: &Path, offset: u64, source: io::Error) -> Error {
+        Error::Io { action: "read", path: path.to_path_buf(), offset: Some(offset), source: Arc::new(source) }
     }
 
     /// As [`Error::io`], for a sync: running out of space there loses pages like any other failure does.
     pub(crate) fn sync(path: &Path, source: io::Error) -> Error {
-        Error::Io { action: "sync", path: path.to_path_buf(), source: Arc::new(source) }
+        Error::Io { action: "sync", path: path.to_path_buf(), offset: None, source: Arc::new(source) }
     }
 
     /// Whether space has run out.
@@ -169,7 +182,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Error::Io { action, path, offset, source } => {
+                let place = offset.map_or(String::new(), |offset| format!(" at offset {offset}"));
+                write!(f, "cannot {action} {}{place}: {source}", path.display())
+            }
             Error::NoSpace { path } => write!(
                 f,
                 "no space left at {}: nothing of this append is stored; free space or release old records, and appending resumes",
@@ -199,17 +215,18 @@ impl fmt::Display for Error {
                 "{} has format version {found}, this program knows {supported}: nothing was touched; use a newer program",
                 path.display()
             ),
-            Error::Damaged(report) => {
-                write!(
-                    f,
-                    "durable data is damaged, so writing is refused; read what is good, salvage, or restore a copy"
-                )?;
-                report.damage.iter().try_for_each(|damage| write!(f, "; {damage}"))
-            }
-            Error::TornTail(report) => {
-                write!(f, "the end is torn, and the options say not to cut it")?;
-                report.cut.iter().try_for_each(|cut| write!(f, "; {cut}"))
-            }
+            Error::Damaged(report) => tell(
+                f,
+                "durable data is damaged, so writing is refused; read what is good, salvage, or restore a copy",
+                report.damage.iter(),
+            ),
+            Error::Unreadable(report) => tell(
+                f,
+                "the disk could not be read, so writing is refused and nothing was touched; try again, look at the disk, \
+                 read or salvage what can be read",
+                report.damage.iter().filter(|damage| damage.what.is_unreadable()),
+            ),
+            Error::TornTail(report) => tell(f, "the end is torn, and the options say not to cut it", report.cut.iter()),
             Error::TooLarge { what, bytes, max } => {
                 write!(f, "a {what} of {bytes} bytes is over the bound of {max}: split it, or use larger segments")
             }
@@ -234,10 +251,16 @@ impl fmt::Display for Error {
             Error::InGap { sequence, resume } => {
                 write!(f, "record {sequence} is known to be lost; the next good one is {resume}")
             }
-            Error::DamagedRecord(damage) => write!(f, "{damage}"),
+            Error::DamagedRecord(damage) | Error::UnreadableRecord(damage) => write!(f, "{damage}"),
             Error::InvalidOption { option, reason } => write!(f, "option {option}: {reason}"),
         }
     }
+}
+
+/// A sentence, and the places that it is about.
+fn tell(f: &mut fmt::Formatter<'_>, what: &str, mut places: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+    write!(f, "{what}")?;
+    places.try_for_each(|place| write!(f, "; {place}"))
 }
 
 impl std::error::Error for Error {

@@ -2,6 +2,7 @@
 //! opening, shared by the writer, the read-only reader and the tools; decides nothing and writes nothing but syncs.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::observer::{Observer, ObserverFactory};
 use crate::planted::{self, Bug};
 use crate::pool::Found;
 use crate::recovery::{Arrangement, SegmentFacts, Verdict, arrange, judge, missing};
-use crate::report::End;
+use crate::report::{Damage, DamageKind, End, Report};
 use crate::scan::{LogTable, ScanFacts, Start, Visitor, Window, orphans, scan};
 
 /// Bytes read at once of a segment without a good header.
@@ -27,11 +28,14 @@ const ORPHANS_BUFFER: usize = 256 << 10;
 /// So many of the newest segments are settled, footer or not: the keeper may have failed on a footer or two.
 const SETTLED: usize = 3;
 
+/// Walks over a segment that cannot be read at one moment and can at the next.
+const WALKS_MAX: u32 = 3;
+
 /// What a folder holds.
 pub(crate) struct Gathered {
     pub identity: Option<Identity>,
     /// Why there is no identity although there are segments.
-    pub identity_damaged: bool,
+    pub identity_fault: Option<DamageKind>,
     pub journal_id: [u8; 16],
     pub facts: Vec<SegmentFacts>,
     pub walked: Vec<Option<Walked>>,
@@ -60,7 +64,7 @@ pub(crate) struct How<'a> {
     pub observer: Option<&'a Arc<dyn ObserverFactory>>,
 }
 
-/// Reads the identity. `None`: there is none. `Err(Damaged)` inside: it is no good.
+/// Reads the identity. `None`: there is none. An error inside: it is no good, or could not be read.
 pub(crate) fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Result<Identity, HeaderFault>>, Error> {
     let place = path.join(files::IDENTITY);
     let file = match disk.open(&place, Access::Read) {
@@ -73,7 +77,7 @@ pub(crate) fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Resul
         Err(error) => return Err(Error::io("open", &place, error)),
     };
     let mut bytes = vec![0u8; IDENTITY_BYTES + 1];
-    let length = read_full_at(&*file, &mut bytes, 0).map_err(|error| Error::io("read", &place, error))?;
+    let Ok(length) = read_full_at(&*file, &mut bytes, 0) else { return Ok(Some(Err(HeaderFault::Unreadable))) };
     match Identity::decode(&bytes[..length]) {
         Err(HeaderFault::Newer(found)) => Err(Error::NewerFormat { path: place, found, supported: VERSION }),
         other => Ok(Some(other)),
@@ -97,10 +101,20 @@ pub(crate) fn gather_in(disk: &dyn Disk, path: &Path, folder: &Path, how: How<'_
     let Entries { mut facts, found, notes } = read_entries(disk, folder, &entries, how)?;
     facts.sort_by_key(|fact| fact.number);
     let known = identity.and_then(Result::ok);
+    let identity_fault = match identity {
+        Some(Ok(_)) => None,
+        Some(Err(HeaderFault::Unreadable)) => Some(DamageKind::Unreadable),
+        _ => Some(DamageKind::Identity),
+    };
     let from_segments = || facts.iter().flat_map(|fact| fact.copies).find_map(|copy| copy.ok()).map(|h| h.journal_id);
     let Some(journal_id) = known.map(|identity| identity.journal_id).or_else(from_segments) else {
         if facts.is_empty() && identity.is_none() {
             return Ok(None);
+        }
+        let unread = unread_pages(&facts).chain(identity_fault.map(identity_place));
+        let report = Report { damage: unread.collect(), end: End::Unreadable, ..Report::default() };
+        if report.is_unreadable() {
+            return Err(Error::Unreadable(Box::new(report)));
         }
         let reason = "its identity file is damaged, and no segment tells whose it is".to_string();
         return Err(Error::NotAJournal { path: path.to_path_buf(), reason });
@@ -113,8 +127,10 @@ pub(crate) fn gather_in(disk: &dyn Disk, path: &Path, folder: &Path, how: How<'_
     for &index in &arrangement.to_scan {
         let header = arrangement.begun.iter().find(|link| link.index == index).map(|link| link.header);
         let Some(header) = header else { continue };
-        let (scanned, walk) = walk_segment(disk, &folder.join(&facts[index].file), &header, &facts[index].footer, how)?;
+        let path = folder.join(&facts[index].file);
+        let (scanned, walk, unreadable) = walk_patiently(disk, &path, &header, &facts[index].footer, how)?;
         facts[index].scan = Some(scanned);
+        facts[index].unreadable = unreadable;
         walked[index] = Some(walk);
     }
     let mut verdict = judge(&facts, &arrangement);
@@ -123,10 +139,9 @@ pub(crate) fn gather_in(disk: &dyn Disk, path: &Path, folder: &Path, how: How<'_
         verdict.damage.push(missing(1, 0));
         verdict.end = End::Damaged;
     }
-    let identity_damaged = known.is_none();
     Ok(Some(Gathered {
         identity: known,
-        identity_damaged,
+        identity_fault,
         journal_id,
         facts,
         walked,
@@ -135,6 +150,26 @@ pub(crate) fn gather_in(disk: &dyn Disk, path: &Path, folder: &Path, how: How<'_
         found,
         notes,
     }))
+}
+
+/// The identity file, as a report tells what is wrong with it.
+pub(crate) fn identity_place(what: DamageKind) -> Damage {
+    let file = files::IDENTITY.to_string();
+    Damage { segment: 0, file, offset: 0, bytes: IDENTITY_BYTES as u64, first: None, last: None, what }
+}
+
+/// Header pages that could not be read, where nothing else is known of a journal.
+fn unread_pages(facts: &[SegmentFacts]) -> impl Iterator<Item = Damage> {
+    let unread = |fact: &&SegmentFacts| fact.copies.contains(&Err(HeaderFault::Unreadable));
+    facts.iter().filter(unread).map(|fact| Damage {
+        segment: fact.number,
+        file: fact.file.clone(),
+        offset: 0,
+        bytes: u64::from(DATA_OFFSET),
+        first: None,
+        last: None,
+        what: DamageKind::Unreadable,
+    })
 }
 
 /// Reads one file's frame; for writing, a frame that a power cut could take away is settled first.
@@ -238,7 +273,7 @@ pub(crate) fn read_frame(
         let mut page = [0u8; PAGE_BYTES];
         match read_full_at(&*file, &mut page, copy * PAGE_BYTES as u64) {
             Ok(_) => SegmentHeader::decode(&page),
-            Err(_) => Err(HeaderFault::Damaged),
+            Err(_) => Err(HeaderFault::Unreadable),
         }
     });
     let header = copies.iter().find_map(|copy| copy.ok());
@@ -246,13 +281,49 @@ pub(crate) fn read_frame(
         Some(header) => read_footer(&*file, &header),
         None => Err(HeaderFault::Blank),
     };
-    let orphans = if header.is_none() && file_bytes > u64::from(DATA_OFFSET) {
-        let limit = file_bytes.min(u64::from(u32::MAX)) as u32;
-        orphans(&mut Window::new(&*file, u64::from(limit), ORPHANS_BUFFER), limit)
-    } else {
-        None
-    };
-    Ok(SegmentFacts { number, file: name.to_string(), file_bytes, copies, footer, scan: None, orphans })
+    // Where a header could not be read, nothing is concluded from what stands behind it.
+    let unread = copies.contains(&Err(HeaderFault::Unreadable));
+    let (mut unreadable, mut found) = (Vec::new(), None);
+    if header.is_none() && !unread && file_bytes > u64::from(DATA_OFFSET) {
+        let limit = file_bytes.min(u64::from(u32::MAX));
+        unreadable = unreadable_parts(&*file, DATA_OFFSET.into(), limit);
+        if unreadable.is_empty() {
+            match orphans(&mut Window::new(&*file, limit, ORPHANS_BUFFER), limit as u32) {
+                Ok(upto) => found = upto,
+                Err(_) => unreadable.push(DATA_OFFSET.into()..limit),
+            }
+        }
+    }
+    let file = name.to_string();
+    Ok(SegmentFacts { number, file, file_bytes, copies, footer, scan: None, orphans: found, unreadable })
+}
+
+/// Bytes of one read where nobody knows which of them is bad.
+const PROBE_BYTES: u64 = 256 << 10;
+
+/// The pages within a part of a file that cannot be read, adjoining ones as one.
+pub(crate) fn unreadable_parts(file: &dyn DiskFile, from: u64, until: u64) -> Vec<Range<u64>> {
+    let mut buffer = vec![0u8; PROBE_BYTES.min(until.saturating_sub(from) + PAGE_BYTES as u64) as usize];
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    let mut offset = from / PAGE_BYTES as u64 * PAGE_BYTES as u64;
+    while offset < until {
+        let length = (buffer.len() as u64).min(until - offset);
+        if read_full_at(file, &mut buffer[..length as usize], offset).is_err() {
+            let pages = (offset..offset + length).step_by(PAGE_BYTES);
+            for page in pages {
+                let end = (page + PAGE_BYTES as u64).min(until);
+                if read_full_at(file, &mut buffer[..(end - page) as usize], page).is_ok() {
+                    continue;
+                }
+                match parts.last_mut() {
+                    Some(part) if part.end == page => part.end = end,
+                    _ => parts.push(page..end),
+                }
+            }
+        }
+        offset += length;
+    }
+    parts
 }
 
 /// The page at the end of a segment.
@@ -262,7 +333,32 @@ fn read_footer(file: &dyn DiskFile, header: &SegmentHeader) -> Result<Footer, He
     match read_full_at(file, &mut page, at) {
         Ok(PAGE_BYTES) => Footer::decode(&page, header),
         Ok(_) => Err(HeaderFault::Blank),
-        Err(_) => Err(HeaderFault::Damaged),
+        Err(_) => Err(HeaderFault::Unreadable),
+    }
+}
+
+/// Walks one segment; where the device could not read, the parts which it still cannot read afterwards. A failure that
+/// has passed by then is no reason to refuse anything: then the walk is done again, a few times.
+fn walk_patiently(
+    disk: &dyn Disk,
+    path: &Path,
+    header: &SegmentHeader,
+    footer: &Result<Footer, HeaderFault>,
+    how: How<'_>,
+) -> Result<(ScanFacts, Walked, Vec<Range<u64>>), Error> {
+    let mut walks = 0;
+    loop {
+        walks += 1;
+        let (facts, walked) = walk_segment(disk, path, header, footer, how)?;
+        let Some(met) = facts.unreadable else { return Ok((facts, walked, Vec::new())) };
+        let mut parts = unreadable_parts(&*walked.file, u64::from(facts.end), u64::from(header.segment_bytes));
+        if parts.is_empty() && walks < WALKS_MAX {
+            continue;
+        }
+        if parts.is_empty() {
+            parts.push(u64::from(met)..u64::from(met) + PAGE_BYTES as u64);
+        }
+        return Ok((facts, walked, parts));
     }
 }
 

@@ -75,8 +75,8 @@ impl Journal {
     /// Everything that it reports and serves is durable when this returns.
     ///
     /// # Errors
-    /// [`Error::Locked`], [`Error::Damaged`], [`Error::NotAJournal`], [`Error::NewerFormat`], [`Error::ReadOnly`],
-    /// [`Error::NoSpace`] (for a new journal), [`Error::Io`].
+    /// [`Error::Locked`], [`Error::Damaged`], [`Error::Unreadable`], [`Error::NotAJournal`], [`Error::NewerFormat`],
+    /// [`Error::ReadOnly`], [`Error::NoSpace`] (for a new journal), [`Error::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<(Journal, Report), Error> {
         Journal::open_with(path, &Options::default(), real::world())
     }
@@ -170,7 +170,8 @@ impl Journal {
     /// readable once they are written, also before they are durable: compare with [`Journal::durable`].
     ///
     /// # Errors
-    /// [`Error::Released`], [`Error::NotYet`], [`Error::InGap`], [`Error::DamagedRecord`], [`Error::Io`].
+    /// [`Error::Released`], [`Error::NotYet`], [`Error::InGap`], [`Error::DamagedRecord`], and [`Error::Io`],
+    /// which names the offset.
     pub fn read(&self, sequence: Sequence) -> Result<Record, Error> {
         self.writer().core.read(sequence, self.written() + 1)
     }

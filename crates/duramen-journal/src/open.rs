@@ -23,14 +23,14 @@ use crate::disk::{Access, Disk, Environment, SyncMethod, Worker, World, read_ful
 use crate::error::Error;
 use crate::files;
 use crate::format::{CommitKind, HeaderState, Identity, PAGE_BYTES, SegmentHeader};
-use crate::gather::{Gathered, How, Walked, gather};
+use crate::gather::{Gathered, How, Walked, gather, identity_place};
 use crate::log::{Active, Failure, Limits, Log};
 use crate::options::{OnDamage, Options, TornTail};
 use crate::planted::{self, Bug};
 use crate::pool::{FilePlan, Fill, Found, Pool, Prepared, Seal, write_headers};
 use crate::reader::ReadCore;
 use crate::recovery::OtherCopy;
-use crate::report::{Damage, DamageKind, End, Report};
+use crate::report::{DamageKind, End, Report};
 use crate::writer::{Parts, Writer};
 
 /// An open journal's pieces.
@@ -65,8 +65,11 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<Opene
             gather(disk, path, how)?.ok_or_else(|| Error::Missing { path: path.to_path_buf() })?
         }
     };
-    check_kind(path, &gathered, options)?;
     let mut report = report_of(&gathered);
+    if report.is_unreadable() {
+        return Err(Error::Unreadable(Box::new(report)));
+    }
+    check_kind(path, &gathered, options)?;
     if report.refuses_writing() {
         if options.on_damage == OnDamage::Refuse {
             return Err(Error::Damaged(Box::new(report)));
@@ -232,17 +235,12 @@ pub(crate) fn report_of(gathered: &Gathered) -> Report {
         bytes += u64::from(end - crate::format::DATA_OFFSET);
     }
     let mut damage = verdict.damage.clone();
-    if gathered.identity_damaged {
-        damage.push(Damage {
-            segment: 0,
-            file: files::IDENTITY.to_string(),
-            offset: 0,
-            bytes: crate::format::IDENTITY_BYTES as u64,
-            first: None,
-            last: None,
-            what: DamageKind::Identity,
-        });
-    }
+    damage.extend(gathered.identity_fault.map(identity_place));
+    let end = match verdict.end {
+        End::Damaged => End::Damaged,
+        _ if gathered.identity_fault == Some(DamageKind::Unreadable) => End::Unreadable,
+        end => end,
+    };
     Report {
         journal_id: gathered.journal_id,
         first: verdict.first,
@@ -250,8 +248,8 @@ pub(crate) fn report_of(gathered: &Gathered) -> Report {
         segments: verdict.chain.len() as u64,
         records,
         bytes,
-        end: verdict.end,
-        cut: verdict.cut.clone(),
+        end,
+        cut: verdict.cut.clone().filter(|_| end != End::Unreadable),
         damage,
         gaps: verdict.gaps.clone(),
         notes: gathered.notes.clone(),
@@ -472,7 +470,9 @@ fn first_steps(log: &mut Log, gathered: &Gathered) -> Result<(), Error> {
 /// Mends header copies, and clears away a torn switch and what is left below the floor.
 fn mend(disk: &dyn Disk, folder: &Path, gathered: &Gathered) -> Result<(), Error> {
     for link in &gathered.verdict.chain {
-        let (OtherCopy::Behind(copy) | OtherCopy::Damaged(copy)) = link.other else { continue };
+        let (OtherCopy::Behind(copy) | OtherCopy::Damaged(copy) | OtherCopy::Unreadable(copy)) = link.other else {
+            continue;
+        };
         let path = folder.join(&gathered.facts[link.index].file);
         let file = disk.open(&path, Access::Write).map_err(|error| Error::io("open", &path, error))?;
         let mut page = [0u8; PAGE_BYTES];
@@ -592,7 +592,7 @@ fn active_segment(
     let page = u64::from(scan.end) / PAGE_BYTES as u64 * PAGE_BYTES as u64;
     let rest = (u64::from(scan.end) - page) as usize;
     read_full_at(&*active.file, &mut active.tail[..rest], page)
-        .map_err(|error| Error::io("read", &segment.path, error))?;
+        .map_err(|error| Error::read(&segment.path, page, error))?;
     active.index = index;
     active.logs = logs;
     active.records = records as u32;

@@ -92,7 +92,8 @@ pub enum OnDamage {
     /// Refuses with [`Error::Damaged`] and changes nothing.
     #[default]
     Refuse,
-    /// Moves the damaged journal aside untouched, and starts a new one from its good records, with the losses as gaps.
+    /// Moves the damaged journal aside untouched, and starts a new one from its good records, with the losses as gaps. What
+    /// the device cannot read is not damage: [`Error::Unreadable`] whatever this option says.
     SetAside,
 }
 

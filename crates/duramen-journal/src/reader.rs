@@ -64,7 +64,7 @@ impl ReadCore {
     pub fn read(&self, sequence: Sequence, next: Sequence) -> Result<Record, Error> {
         let first = self.catalog.first();
         if sequence < first {
-            return Err(Error::Released { sequence, first });
+            return Err(self.below_first(sequence, first));
         }
         if let Some(record) = self.catalog.recall(sequence) {
             return Ok(record);
@@ -77,9 +77,22 @@ impl ReadCore {
                 self.read_stored(&segment, sequence).map_err(|error| self.or_released(&segment, sequence, error))
             }
             // The catalog moved on between two looks: released, or not there yet.
-            Err(_) if sequence < self.catalog.first() => Err(Error::Released { sequence, first: self.catalog.first() }),
+            Err(_) if sequence < self.catalog.first() => Err(self.below_first(sequence, self.catalog.first())),
             Err(Some(later)) => Err(self.lost(sequence, &later)),
             Err(None) => Err(Error::NotYet { sequence, next }),
+        }
+    }
+
+    /// Why a sequence before the first segment is in none: it was released, or opening could not get at it.
+    fn below_first(&self, sequence: Sequence, first: Sequence) -> Error {
+        let touches = |damage: &&Damage| {
+            damage.what.refuses_writing()
+                && damage.first.is_some_and(|from| from <= sequence)
+                && damage.last.is_some_and(|last| sequence <= last && last < first)
+        };
+        match self.damage.iter().find(touches) {
+            Some(damage) => told(Damage { first: Some(sequence), ..damage.clone() }),
+            None => Error::Released { sequence, first },
         }
     }
 
@@ -87,16 +100,23 @@ impl ReadCore {
     fn lost(&self, sequence: Sequence, later: &Segment) -> Error {
         let resume = later.header.first_sequence;
         let declared = later.header.gap_first != 0 && sequence >= later.header.gap_first;
+        // Where the walk over a segment ended at the bad place, that place stands before all that lies behind it too.
+        let segments = self.catalog.all();
+        let ended = |number: u64| {
+            let segment = segments.iter().find(|segment| segment.header.number == number);
+            segment.is_some_and(|segment| segment.footer().is_none())
+        };
         let touches = |damage: &&Damage| {
-            damage.what.loses_records()
+            damage.what.refuses_writing()
+                && damage.segment != 0
                 && damage.first.is_none_or(|first| first <= sequence)
-                && damage.last.is_none_or(|last| sequence <= last)
+                && (damage.last.is_none_or(|last| sequence <= last) || ended(damage.segment))
                 && damage.segment < later.header.number
         };
         match self.damage.iter().find(touches) {
             Some(damage) if !declared => {
                 let (first, last) = (Some(sequence), resume.checked_sub(1));
-                Error::DamagedRecord(Box::new(Damage { first, last, ..damage.clone() }))
+                told(Damage { first, last, ..damage.clone() })
             }
             _ => Error::InGap { sequence, resume },
         }
@@ -143,7 +163,11 @@ impl ReadCore {
         let wide = guess.filter(|&next| next > place).map_or(RECORD_READ_MIN, |next| (next - place) as usize);
         let file = self.file(segment)?;
         let wide = wide.clamp(RECORD_READ_MIN.min(RECORD_HEADER_BYTES + 4), RECORD_READ_MAX);
-        let bytes = self.fetch(segment, &*file, place, wide)?;
+        let bytes = match self.fetch(segment, &*file, place, wide) {
+            Ok(bytes) => bytes,
+            // A wide read may have met a bad sector behind the record: this one may still be readable.
+            Err(_) => self.fetch(segment, &*file, place, RECORD_HEADER_BYTES.max(BLOCK_HEADER_BYTES))?,
+        };
         if let Some(header) = RecordHeader::decode(&bytes, &segment.binding, place, sequence) {
             let bytes = self.fetch_whole(segment, &*file, place, bytes, header.total_bytes())?;
             let payload = bytes.slice(RECORD_HEADER_BYTES..header.total_bytes());
@@ -292,6 +316,13 @@ fn stored_total(head: &[u8], segment: &Segment, place: u32) -> u32 {
     BLOCK_HEADER_BYTES as u32 + stored
 }
 
+/// A record within a place that opening told of.
+fn told(damage: Damage) -> Error {
+    let unreadable = damage.what.is_unreadable();
+    let damage = Box::new(damage);
+    if unreadable { Error::UnreadableRecord(damage) } else { Error::DamagedRecord(damage) }
+}
+
 fn damage(segment: &Segment, offset: u32, what: DamageKind) -> Damage {
     Damage {
         segment: segment.header.number,
@@ -312,8 +343,7 @@ fn damaged(segment: &Segment, sequence: Sequence, place: u32) -> Error {
 }
 
 fn read_failed(segment: &Segment, place: u32, error: std::io::Error) -> Error {
-    let _ = place;
-    Error::io("read", &segment.path, error)
+    Error::read(&segment.path, place.into(), error)
 }
 
 fn check(
@@ -399,7 +429,9 @@ impl Cursor {
             Err(Error::Released { first, .. }) => self.next = *first,
             Err(Error::InGap { resume, .. }) => self.next = *resume,
             // One error for all that one bad place takes.
-            Err(Error::DamagedRecord(damage)) => self.next = damage.last.unwrap_or(0).max(self.next) + 1,
+            Err(Error::DamagedRecord(damage) | Error::UnreadableRecord(damage)) => {
+                self.next = damage.last.unwrap_or(0).max(self.next) + 1
+            }
             Err(_) => self.next += 1,
         }
         Some(result)
@@ -437,7 +469,7 @@ impl Cursor {
             let segment = match self.core.catalog.find(self.next) {
                 Ok(segment) => segment,
                 Err(_) if self.next < self.core.catalog.first() => {
-                    return Err(Error::Released { sequence: self.next, first: self.core.catalog.first() });
+                    return Err(self.core.below_first(self.next, self.core.catalog.first()));
                 }
                 Err(Some(later)) => return Err(self.core.lost(self.next, &later)),
                 Err(None) => return Err(Error::NotYet { sequence: self.next, next: self.next }),

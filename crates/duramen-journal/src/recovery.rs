@@ -13,6 +13,9 @@
 //! | S8 | of another journal | damage: foreign |
 //! | S9 | of another number than its name | damage: foreign |
 //! | S10 | of a newer format | refused, nothing touched |
+//! | S11 | one copy could not be read, the other is good | the good one serves; told, no damage; the copy is mended |
+//! | S12 | one or both could not be read, and no other is good | unreadable: neither damage nor a torn switch, no neighbour misses it; cleared away only below the release floor |
+//! | S13 | as S5, but the search for commits, or the footer of the segment before, could not be read | unreadable |
 //! | C1 | a number is missing, and all before it was released | what is left below is cleared away |
 //! | C2 | a number is missing otherwise | damage: missing |
 //! | C3 | the last segment in use has a footer | damage: its successor is missing |
@@ -28,7 +31,15 @@
 //! | E4 | holds no commit | as its predecessor ended, which its header witnesses |
 //! | E5 | something unfinished at the end, no witness behind it, no mark before it that knew of it | cut, reported |
 //! | E6 | the same, and a later commit says that it was durable | damage: commit |
-//! | E7 | the device cannot read | damage: unreadable; never cut |
+//! | I3 | as I1, and the footer could not be read | as I1; told, no damage |
+//! | I4 | as I2, and the scan ends where the device cannot read | unreadable; what comes behind is known |
+//! | I5 | its successor's header could not be read | as far as the scan went; its end is not judged |
+//! | E7 | the device cannot read something at the end or behind it: a commit, the footer's page, a successor's header | unreadable; never cut, never missing |
+//!
+//! *Unreadable* is told in the same list as damage and is none: writing is refused as long as it lasts, and no other verdict
+//! is derived from what could not be seen.
+
+use std::ops::Range;
 
 use crate::Sequence;
 use crate::format::{
@@ -48,7 +59,7 @@ pub struct SegmentFacts {
     pub file: String,
     /// Its length.
     pub file_bytes: u64,
-    /// The two copies of its header. A page that could not be read counts as damaged.
+    /// The two copies of its header.
     pub copies: [Result<SegmentHeader, HeaderFault>; 2],
     /// The page at its end.
     pub footer: Result<Footer, HeaderFault>,
@@ -57,6 +68,8 @@ pub struct SegmentFacts {
     /// Without a good header: what the commits that verify by their digest alone call durable at most. `None`: there
     /// are no such commits, or there is a header.
     pub orphans: Option<Sequence>,
+    /// Parts behind the header pages that the device could not read, in order, as far as somebody tried.
+    pub unreadable: Vec<Range<u64>>,
 }
 
 /// What one file is.
@@ -68,6 +81,8 @@ pub enum Condition {
     Prepared(SegmentHeader),
     /// No good header.
     Destroyed,
+    /// No good header, and one that could not be read.
+    Unreadable,
     /// Another length than its header says.
     WrongLength(Option<SegmentHeader>),
     /// Of another journal or number.
@@ -85,10 +100,12 @@ pub enum OtherCopy {
     Behind(usize),
     /// Damaged: to be mended and reported.
     Damaged(usize),
+    /// Could not be read: the same.
+    Unreadable(usize),
 }
 
 impl SegmentFacts {
-    /// Rows S1 to S10, but for what needs the neighbours.
+    /// Rows S1 to S12, but for what needs the neighbours.
     pub fn condition(&self, journal_id: &[u8; 16]) -> (Condition, OtherCopy) {
         if let Some(version) = self.copies.iter().find_map(|copy| match copy {
             Err(HeaderFault::Newer(version)) => Some(*version),
@@ -107,6 +124,11 @@ impl SegmentFacts {
                 (HeaderState::Prepared, HeaderState::Begun) => (*b, OtherCopy::Behind(0)),
                 _ => (*a, OtherCopy::Damaged(1)),
             },
+            [Ok(a), Err(HeaderFault::Unreadable)] if ours(a) && plausible(a) => (*a, OtherCopy::Unreadable(1)),
+            [Err(HeaderFault::Unreadable), Ok(b)] if ours(b) && plausible(b) => (*b, OtherCopy::Unreadable(0)),
+            [_, Err(HeaderFault::Unreadable)] | [Err(HeaderFault::Unreadable), _] => {
+                return (Condition::Unreadable, OtherCopy::Same);
+            }
             [Ok(a), Err(_)] => (*a, OtherCopy::Damaged(1)),
             [Err(_), Ok(b)] => (*b, OtherCopy::Damaged(0)),
             [Err(_), Err(_)] => {
@@ -119,8 +141,7 @@ impl SegmentFacts {
         if !ours(&chosen) {
             return (Condition::Foreign, other);
         }
-        // No writer gives such a sequence. The bound keeps every sum of a sequence and a count from overflowing.
-        if chosen.state == HeaderState::Begun && !(1..1 << 63).contains(&chosen.first_sequence) {
+        if !plausible(&chosen) {
             return (Condition::Destroyed, OtherCopy::Same);
         }
         let length_bad = !chosen.growing && u64::from(chosen.segment_bytes) != self.file_bytes;
@@ -133,9 +154,20 @@ impl SegmentFacts {
         }
     }
 
+    /// The parts that could not be read, as a report tells them.
+    fn unreadable_places(&self) -> impl Iterator<Item = Damage> {
+        let place = |range: &Range<u64>| self.damage(DamageKind::Unreadable, range.start, range.end - range.start);
+        self.unreadable.iter().map(place)
+    }
+
     fn damage(&self, what: DamageKind, offset: u64, bytes: u64) -> Damage {
         Damage { segment: self.number, file: self.file.clone(), offset, bytes, first: None, last: None, what }
     }
+}
+
+/// No writer gives another first sequence. The bound keeps every sum of a sequence and a count from overflowing.
+fn plausible(header: &SegmentHeader) -> bool {
+    header.state != HeaderState::Begun || (1..1 << 63).contains(&header.first_sequence)
 }
 
 /// One segment in use.
@@ -158,6 +190,8 @@ pub struct Arrangement {
     pub prepared: Vec<usize>,
     /// A torn switch to this file (row S5).
     pub torn_switch: Option<usize>,
+    /// Files of which nobody can tell what they are (rows S12 and S13).
+    pub unreadable: Vec<usize>,
     /// Places in the facts of the segments that must be scanned.
     pub to_scan: Vec<usize>,
     /// What is wrong already.
@@ -177,6 +211,7 @@ pub fn arrange(facts: &[SegmentFacts], journal_id: &[u8; 16]) -> Arrangement {
             Condition::Begun(header) => begun.push(Link { index, header, other }),
             Condition::Prepared(_) => out.prepared.push(index),
             Condition::Destroyed => destroyed.push(index),
+            Condition::Unreadable => out.unreadable.push(index),
             Condition::Newer(version) => out.newer = out.newer.or(Some((index, version))),
             Condition::Foreign => out.damage.push(fact.damage(DamageKind::Foreign, 0, fact.file_bytes)),
             Condition::WrongLength(header) => {
@@ -203,7 +238,7 @@ pub fn arrange(facts: &[SegmentFacts], journal_id: &[u8; 16]) -> Arrangement {
     out
 }
 
-/// Rows S5 and S6.
+/// Rows S5, S6 and S13.
 fn settle_destroyed(facts: &[SegmentFacts], begun: &[Link], destroyed: Vec<usize>, out: &mut Arrangement) {
     for index in destroyed {
         let fact = &facts[index];
@@ -217,8 +252,13 @@ fn settle_destroyed(facts: &[SegmentFacts], begun: &[Link], destroyed: Vec<usize
         });
         // The first segment's header is durable before anything is written behind it.
         let only = begun.is_empty() && facts.len() == 1 && fact.number == 1 && fact.orphans.is_none();
+        let unseen = begun.last().is_some_and(|last| facts[last.index].footer == Err(HeaderFault::Unreadable));
         if last_of_all && (behind_last || only) {
-            out.torn_switch = Some(index);
+            if unseen || !fact.unreadable.is_empty() {
+                out.unreadable.push(index);
+            } else {
+                out.torn_switch = Some(index);
+            }
         } else {
             out.damage.push(fact.damage(DamageKind::Header, 0, u64::from(DATA_OFFSET)));
         }
@@ -242,6 +282,10 @@ fn settle_prepared(facts: &[SegmentFacts], begun: &[Link], out: &mut Arrangement
     match facts.iter().position(|fact| fact.number == number) {
         None => out.damage.push(missing(number, 0)),
         Some(before) if out.prepared.contains(&before) => {
+            if facts[before].copies.contains(&Err(HeaderFault::Unreadable)) {
+                // That copy may say that it was in use.
+                return out.unreadable.push(before);
+            }
             out.damage.push(facts[before].damage(DamageKind::Chain, 0, u64::from(DATA_OFFSET)));
         }
         // What is wrong with it is told already.
@@ -249,8 +293,9 @@ fn settle_prepared(facts: &[SegmentFacts], begun: &[Link], out: &mut Arrangement
     }
 }
 
-/// Rows C1 and C2, and the damaged header copies of row S3: cuts what was released off the front.
-fn keep_chain(facts: &[SegmentFacts], begun: &[Link], verdict: &mut Verdict) {
+/// Rows C1 and C2, and the header copies of rows S3 and S11: cuts what was released off the front.
+fn keep_chain(facts: &[SegmentFacts], arrangement: &Arrangement, verdict: &mut Verdict) {
+    let begun = &arrangement.begun;
     let mut start = 0;
     for place in (1..begun.len()).rev() {
         let (before, after) = (&facts[begun[place - 1].index], &facts[begun[place].index]);
@@ -259,8 +304,10 @@ fn keep_chain(facts: &[SegmentFacts], begun: &[Link], verdict: &mut Verdict) {
                 start = place;
                 break;
             }
-            if !planted::is(Bug::MissingSegmentAccepted) {
-                verdict.damage.push(missing(before.number + 1, begun[place].header.first_sequence));
+            let unseen = |number: &u64| arrangement.unreadable.iter().any(|&index| facts[index].number == *number);
+            let hole = (before.number.saturating_add(1)..after.number).find(|number| !unseen(number));
+            if let Some(number) = hole.filter(|_| !planted::is(Bug::MissingSegmentAccepted)) {
+                verdict.damage.push(missing(number, begun[place].header.first_sequence));
             }
         }
     }
@@ -269,12 +316,38 @@ fn keep_chain(facts: &[SegmentFacts], begun: &[Link], verdict: &mut Verdict) {
             verdict.leftovers.push(link.index);
             continue;
         }
+        if let OtherCopy::Unreadable(copy) = link.other {
+            verdict.damage.push(facts[link.index].damage(DamageKind::UnreadableCopy, copy as u64 * 4096, 4096));
+        }
         if let OtherCopy::Damaged(copy) = link.other
             && !(place + 1 == begun.len() && unwitnessed(&facts[link.index], &link.header))
         {
             verdict.damage.push(facts[link.index].damage(DamageKind::HeaderCopy, copy as u64 * 4096, 4096));
         }
         verdict.chain.push(*link);
+    }
+}
+
+/// Row S12: a file below the floor goes, any other stands in the way of every verdict about what lies behind it.
+fn tell_unreadable(facts: &[SegmentFacts], arrangement: &Arrangement, verdict: &mut Verdict) {
+    let released_before = verdict
+        .chain
+        .first()
+        .filter(|first| continues(&first.header) <= verdict.released_below)
+        .map_or(0, |first| facts[first.index].number);
+    for &index in &arrangement.unreadable {
+        let fact = &facts[index];
+        if fact.number < released_before {
+            verdict.leftovers.push(index);
+            continue;
+        }
+        for (copy, header) in fact.copies.iter().enumerate() {
+            if *header == Err(HeaderFault::Unreadable) {
+                let (offset, bytes) = ((copy * PAGE_BYTES) as u64, PAGE_BYTES as u64);
+                verdict.damage.push(fact.damage(DamageKind::Unreadable, offset, bytes));
+            }
+        }
+        verdict.damage.extend(fact.unreadable_places());
     }
 }
 
@@ -332,15 +405,17 @@ pub fn judge(facts: &[SegmentFacts], arrangement: &Arrangement) -> Verdict {
     let mut verdict =
         Verdict { damage: arrangement.damage.clone(), first: 1, next: 1, released_below: 1, ..Verdict::default() };
     let Some(last) = arrangement.begun.last() else {
-        let loss = verdict.damage.iter().any(|damage| damage.what.loses_records());
-        verdict.end = if loss { End::Damaged } else { End::New };
+        tell_unreadable(facts, arrangement, &mut verdict);
+        verdict.end = end_of(&verdict.damage, End::New);
         return verdict;
     };
     // The floor first: what is missing below it was released.
     let scanned = facts[last.index].scan.as_ref().map_or(0, |scan| scan.released_below);
     verdict.released_below = last.header.released_below.max(scanned).max(1);
-    keep_chain(facts, &arrangement.begun, &mut verdict);
+    keep_chain(facts, arrangement, &mut verdict);
+    tell_unreadable(facts, arrangement, &mut verdict);
     let chain = std::mem::take(&mut verdict.chain);
+    let unseen_behind = |number: u64| arrangement.unreadable.iter().any(|&index| facts[index].number > number);
     let first = chain[0];
     verdict.first = first.header.first_sequence;
     verdict.next = first.header.first_sequence;
@@ -348,15 +423,23 @@ pub fn judge(facts: &[SegmentFacts], arrangement: &Arrangement) -> Verdict {
     for (place, link) in chain.iter().enumerate() {
         let fact = &facts[link.index];
         check_link(fact, link, place == 0, &mut verdict, digest);
-        if place + 1 == chain.len() {
-            judge_end(fact, link, &mut verdict);
-        } else {
-            digest = judge_inner(fact, link, &chain[place + 1].header, &mut verdict);
+        match chain.get(place + 1) {
+            None => judge_end(fact, link, unseen_behind(fact.number), &mut verdict),
+            Some(next) => {
+                let follows = fact.number.checked_add(1) == Some(facts[next.index].number);
+                let unseen = !follows && unseen_behind(fact.number);
+                digest = judge_inner(fact, link, &next.header, unseen, &mut verdict);
+            }
         }
     }
     verdict.chain = chain;
-    if continues(&first.header) > verdict.released_below && !planted::is(Bug::MissingOldestAccepted) {
-        let number = facts[first.index].number.saturating_sub(1);
+    let number = facts[first.index].number.saturating_sub(1);
+    let unseen = arrangement.unreadable.iter().any(|&index| facts[index].number == number);
+    let short = continues(&first.header) > verdict.released_below;
+    for damage in verdict.damage.iter_mut().filter(|damage| short && unseen && damage.segment == number) {
+        (damage.first, damage.last) = (Some(verdict.released_below), continues(&first.header).checked_sub(1));
+    }
+    if short && !unseen && !planted::is(Bug::MissingOldestAccepted) {
         let mut damage = missing(number, continues(&first.header));
         damage.first = Some(verdict.released_below);
         verdict.damage.push(damage);
@@ -383,10 +466,23 @@ pub fn judge(facts: &[SegmentFacts], arrangement: &Arrangement) -> Verdict {
             verdict.end = End::Torn;
         }
     }
-    if verdict.damage.iter().any(|damage| damage.what.loses_records()) {
-        verdict.end = End::Damaged;
+    if verdict.damage.iter().any(|damage| damage.what == DamageKind::Unreadable) {
+        // A witness may lie there.
+        verdict.cut = None;
     }
+    verdict.end = end_of(&verdict.damage, verdict.end);
     verdict
+}
+
+/// How a journal ends in which these places are bad, and which would end so without them.
+fn end_of(damage: &[Damage], otherwise: End) -> End {
+    if damage.iter().any(|damage| damage.what.loses_records()) {
+        End::Damaged
+    } else if damage.iter().any(|damage| damage.what == DamageKind::Unreadable) {
+        End::Unreadable
+    } else {
+        otherwise
+    }
 }
 
 /// The sequence that a segment's predecessor must end before: its own first, or that of the gap which it declares.
@@ -408,7 +504,7 @@ fn check_link(fact: &SegmentFacts, link: &Link, first: bool, verdict: &mut Verdi
     let known = verdict
         .damage
         .iter()
-        .any(|damage| damage.what.loses_records() && damage.segment.checked_add(1) == Some(fact.number));
+        .any(|damage| damage.what.refuses_writing() && damage.segment.checked_add(1) == Some(fact.number));
     if broken && !known && !planted::is(Bug::ChainNotChecked) {
         let mut damage = fact.damage(DamageKind::Chain, 0, u64::from(DATA_OFFSET));
         damage.first = Some(verdict.next);
@@ -418,9 +514,15 @@ fn check_link(fact: &SegmentFacts, link: &Link, first: bool, verdict: &mut Verdi
     verdict.next = header.first_sequence;
 }
 
-/// A segment with a successor: its footer says where it ends, or its scan must arrive there (I1, I2). Returns the
-/// digest that the successor must name.
-fn judge_inner(fact: &SegmentFacts, link: &Link, successor: &SegmentHeader, verdict: &mut Verdict) -> u64 {
+/// A segment with a successor: its footer says where it ends, or its scan must arrive there (I1 to I5). `unseen`: files
+/// between the two could not be read. Returns the digest that the successor must name.
+fn judge_inner(
+    fact: &SegmentFacts,
+    link: &Link,
+    successor: &SegmentHeader,
+    unseen: bool,
+    verdict: &mut Verdict,
+) -> u64 {
     let continues = continues(successor);
     match (&fact.footer, &fact.scan) {
         (Ok(footer), _) => {
@@ -432,8 +534,15 @@ fn judge_inner(fact: &SegmentFacts, link: &Link, successor: &SegmentHeader, verd
             let arrives = scan.next == continues && scan.digest == successor.predecessor_digest;
             verdict.next = continues;
             verdict.witnessed = continues.saturating_sub(1);
-            if arrives || planted::is(Bug::SealedTailTruncated) {
+            if fact.footer == Err(HeaderFault::Unreadable) {
+                verdict.damage.push(footer_page(fact, link, DamageKind::UnreadableCopy));
+            }
+            if unseen {
+                verdict.damage.extend(fact.unreadable_places());
+            } else if arrives || planted::is(Bug::SealedTailTruncated) {
                 verdict.footers_due.push(link.index);
+            } else if scan.stop == Stop::Unreadable {
+                verdict.damage.extend(unreadable_at(fact, scan, continues.checked_sub(1)));
             } else {
                 let mut damage = damage_at(fact, scan);
                 damage.last = damage.last.or(continues.checked_sub(1));
@@ -445,21 +554,50 @@ fn judge_inner(fact: &SegmentFacts, link: &Link, successor: &SegmentHeader, verd
     }
 }
 
+/// The page where a segment's footer is, or will be.
+fn footer_page(fact: &SegmentFacts, link: &Link, what: DamageKind) -> Damage {
+    let bytes = PAGE_BYTES as u64;
+    fact.damage(what, u64::from(link.header.segment_bytes).saturating_sub(bytes), bytes)
+}
+
+/// The parts that a walk could not read. Where it ended in one of them, that one touches the records that come next, the
+/// last of which is `last`, if nothing behind it says otherwise.
+fn unreadable_at(fact: &SegmentFacts, scan: &ScanFacts, last: Option<Sequence>) -> Vec<Damage> {
+    let mut places: Vec<Damage> = fact.unreadable_places().collect();
+    if let Some(offset) = scan.unreadable.filter(|_| places.is_empty()) {
+        places.push(fact.damage(DamageKind::Unreadable, u64::from(offset), 0));
+    }
+    if let Some(place) = places.first_mut().filter(|_| scan.stop == Stop::Unreadable) {
+        place.first = Some(scan.next);
+        place.last = scan.resume.and_then(|later| later.first.checked_sub(1)).or(last);
+    }
+    places
+}
+
 fn damage_at(fact: &SegmentFacts, scan: &ScanFacts) -> Damage {
     let until = scan.resume.map_or(scan.nonzero_end.max(scan.end), |later| later.offset);
-    let what = match scan.stop {
-        Stop::Unreadable => DamageKind::Unreadable,
-        Stop::Chain => DamageKind::Chain,
-        _ => DamageKind::Commit,
-    };
+    let what = if scan.stop == Stop::Chain { DamageKind::Chain } else { DamageKind::Commit };
     let mut damage = fact.damage(what, u64::from(scan.end), u64::from(until - scan.end));
     damage.first = Some(scan.next);
     damage.last = scan.resume.and_then(|later| later.first.checked_sub(1));
     damage
 }
 
+/// Row E7. `true`: something could not be read, and nothing more can be said of the end.
+fn end_unseen(fact: &SegmentFacts, link: &Link, scan: &ScanFacts, unseen_behind: bool, verdict: &mut Verdict) -> bool {
+    let mut places = unreadable_at(fact, scan, None);
+    let page = footer_page(fact, link, DamageKind::Unreadable);
+    let known = places.iter().any(|place| place.offset + place.bytes > page.offset);
+    if fact.footer == Err(HeaderFault::Unreadable) && !known {
+        places.push(page);
+    }
+    let unseen = unseen_behind || !places.is_empty();
+    verdict.damage.append(&mut places);
+    unseen
+}
+
 /// Rows C3 and E1 to E7.
-fn judge_end(fact: &SegmentFacts, link: &Link, verdict: &mut Verdict) {
+fn judge_end(fact: &SegmentFacts, link: &Link, unseen_behind: bool, verdict: &mut Verdict) {
     let Some(scan) = &fact.scan else {
         verdict.end = End::Damaged;
         return;
@@ -467,7 +605,8 @@ fn judge_end(fact: &SegmentFacts, link: &Link, verdict: &mut Verdict) {
     verdict.next = scan.next;
     verdict.witnessed = verdict.witnessed.max(scan.durable_upto);
     verdict.opening_record = true;
-    if fact.footer.is_ok() && !planted::is(Bug::MissingSegmentAccepted) {
+    let unseen = end_unseen(fact, link, scan, unseen_behind, verdict);
+    if fact.footer.is_ok() && !unseen_behind && !planted::is(Bug::MissingSegmentAccepted) {
         let mut damage = missing(fact.number.saturating_add(1), 0);
         damage.first = Some(scan.next);
         damage.last = None;
@@ -476,13 +615,13 @@ fn judge_end(fact: &SegmentFacts, link: &Link, verdict: &mut Verdict) {
         verdict.damage.push(damage);
         return;
     }
-    if scan.witness.is_some() || scan.unreadable.is_some() {
-        let mut damage = damage_at(fact, scan);
-        if let Some(offset) = scan.unreadable {
-            damage.what = DamageKind::Unreadable;
-            damage.offset = u64::from(offset);
-        }
-        verdict.damage.push(damage);
+    // What was read there, and does not verify, is damage whatever else could not be read.
+    if scan.witness.is_some() && scan.stop != Stop::Unreadable {
+        verdict.damage.push(damage_at(fact, scan));
+        return;
+    }
+    if unseen {
+        verdict.end = End::Unreadable;
         return;
     }
     // Stale bytes of an earlier use of the file are no torn write: only a file that began as zeros, or a header that

@@ -22,6 +22,8 @@ pub enum End {
     Torn,
     /// In damage.
     Damaged,
+    /// Nobody can tell how: the device could not read something that would say so.
+    Unreadable,
     /// A writer is at work on it.
     Live,
 }
@@ -36,6 +38,7 @@ impl End {
             End::Unmarked => "unmarked",
             End::Torn => "torn",
             End::Damaged => "damaged",
+            End::Unreadable => "unreadable",
             End::Live => "live",
         }
     }
@@ -84,8 +87,11 @@ pub enum DamageKind {
     Foreign,
     /// The identity file is bad.
     Identity,
-    /// The device could not read it.
+    /// The device could not read it. That says nothing about the bytes: another try, or another machine, may read them.
+    /// Writing is refused as long as it lasts, and nothing is cut or set aside because of it.
     Unreadable,
+    /// The same, where the rest makes up for it: one copy of a header, or the footer of a segment that was walked instead.
+    UnreadableCopy,
 }
 
 impl DamageKind {
@@ -103,16 +109,28 @@ impl DamageKind {
             DamageKind::Foreign => "foreign or misnamed segment",
             DamageKind::Identity => "damaged identity file",
             DamageKind::Unreadable => "unreadable",
+            DamageKind::UnreadableCopy => "unreadable copy",
         }
     }
 
-    /// Whether records may be lost by it, so that writing is refused.
+    /// Whether records may be lost by it, so that writing is refused. Never true of what could not be read.
     pub fn loses_records(self) -> bool {
-        !matches!(self, DamageKind::HeaderCopy | DamageKind::Footer | DamageKind::Identity | DamageKind::Padding)
+        !self.is_unreadable()
+            && !matches!(self, DamageKind::HeaderCopy | DamageKind::Footer | DamageKind::Identity | DamageKind::Padding)
+    }
+
+    /// Whether it is the device's failure to read, which is told of like damage, and is none.
+    pub fn is_unreadable(self) -> bool {
+        matches!(self, DamageKind::Unreadable | DamageKind::UnreadableCopy)
+    }
+
+    /// Whether writing is refused because of it: records may be lost, or cannot be seen.
+    pub fn refuses_writing(self) -> bool {
+        self.loses_records() || self == DamageKind::Unreadable
     }
 }
 
-/// A damaged place.
+/// A damaged place, or one that could not be read ([`DamageKind::is_unreadable`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The segment.
@@ -187,7 +205,7 @@ pub struct Report {
     pub end: End,
     /// What was cut, or would be.
     pub cut: Option<Cut>,
-    /// Damaged places.
+    /// Damaged places, and those that could not be read.
     pub damage: Vec<Damage>,
     /// Known losses.
     pub gaps: Vec<Gap>,
@@ -200,7 +218,12 @@ pub struct Report {
 impl Report {
     /// Whether writing would be refused.
     pub fn refuses_writing(&self) -> bool {
-        self.damage.iter().any(|damage| damage.what.loses_records())
+        self.damage.iter().any(|damage| damage.what.refuses_writing())
+    }
+
+    /// Whether something that decides over records could not be read: no verdict about them holds until it can.
+    pub fn is_unreadable(&self) -> bool {
+        self.damage.iter().any(|damage| damage.what == DamageKind::Unreadable)
     }
 
     /// The report as one JSON object.
@@ -277,7 +300,10 @@ impl fmt::Display for Report {
         writeln!(f, "segments  {} ({} bytes of commits)", self.segments, self.bytes)?;
         writeln!(f, "end       {}", self.end.word())?;
         self.cut.iter().try_for_each(|cut| writeln!(f, "cut       {cut}"))?;
-        self.damage.iter().try_for_each(|damage| writeln!(f, "damage    {damage}"))?;
+        for damage in &self.damage {
+            let word = if damage.what.is_unreadable() { "disk" } else { "damage" };
+            writeln!(f, "{word:9} {damage}")?;
+        }
         self.gaps
             .iter()
             .try_for_each(|gap| writeln!(f, "gap       records {} to {} are lost", gap.first, gap.end - 1))?;

@@ -33,6 +33,11 @@ impl<'a> Window<'a> {
         Window { file, buffer: Vec::new(), start: 0, capacity, limit, hinted: false }
     }
 
+    /// The file.
+    pub fn file(&self) -> &'a dyn DiskFile {
+        self.file
+    }
+
     /// Bytes that one call can give without growing the buffer.
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -451,14 +456,30 @@ impl Walk {
         self.facts.nonzero_start = self.facts.nonzero_start.min(self.facts.nonzero_end);
     }
 
+    /// The commit that verifies here, if one does.
+    fn verified_at(&self, window: &mut Window<'_>, offset: u32) -> io::Result<Option<(CommitHeader, CommitTrailer)>> {
+        if u64::from(offset) + COMMIT_HEADER_BYTES as u64 > u64::from(self.limit) {
+            return Ok(None);
+        }
+        let head = window.slice(u64::from(offset), COMMIT_HEADER_BYTES)?;
+        let Some(header) = CommitHeader::decode(head, &self.binding, offset) else { return Ok(None) };
+        Ok(self.verify(window, offset, &header)?.map(|trailer| (header, trailer)))
+    }
+
     /// Whether a commit verifies here, and what it proves.
     fn consider(&mut self, window: &mut Window<'_>, offset: u32) {
         if offset <= self.facts.end && self.facts.stop != Stop::Chain {
             return;
         }
-        let Ok(head) = window.slice(u64::from(offset), COMMIT_HEADER_BYTES) else { return };
-        let Some(header) = CommitHeader::decode(head, &self.binding, offset) else { return };
-        let Ok(Some(trailer)) = self.verify(window, offset, &header) else { return };
+        let (header, trailer) = match self.verified_at(window, offset) {
+            Ok(Some(verified)) => verified,
+            Ok(None) => return,
+            // What could not be read just now may be the witness.
+            Err(_) => {
+                self.facts.unreadable.get_or_insert(offset);
+                return;
+            }
+        };
         let later = Later {
             offset,
             first: header.first_sequence,
@@ -481,13 +502,13 @@ impl Walk {
 
 /// What the commits of a segment without a good header call durable at most. Their places and the chain cannot be
 /// checked without its salt; each commit's own digest can. `None`: nothing in the file verifies.
-pub(crate) fn orphans(window: &mut Window<'_>, limit: u32) -> Option<Sequence> {
+pub(crate) fn orphans(window: &mut Window<'_>, limit: u32) -> io::Result<Option<Sequence>> {
     let mut upto = None;
     let mut offset = u64::from(DATA_OFFSET);
     while offset + (COMMIT_HEADER_BYTES + COMMIT_TRAILER_BYTES) as u64 <= u64::from(limit) {
-        let header = window.slice(offset, COMMIT_HEADER_BYTES).ok().and_then(CommitHeader::decode_unbound);
-        let trailer = header.and_then(|header| verify_digest(window, offset, &header, limit).ok().flatten());
-        match (header, trailer) {
+        let header = CommitHeader::decode_unbound(window.slice(offset, COMMIT_HEADER_BYTES)?);
+        let trailer = header.map(|header| verify_digest(window, offset, &header, limit)).transpose()?;
+        match (header, trailer.flatten()) {
             (Some(header), Some(trailer)) => {
                 upto = upto.max(Some(trailer.durable_upto));
                 offset += header.total_bytes().next_multiple_of(COMMIT_ALIGNMENT as u64);
@@ -495,7 +516,7 @@ pub(crate) fn orphans(window: &mut Window<'_>, limit: u32) -> Option<Sequence> {
             _ => offset += COMMIT_ALIGNMENT as u64,
         }
     }
-    upto
+    Ok(upto)
 }
 
 /// Reads a commit whole and compares its digest. `None`: it does not fit, or does not verify.

@@ -53,10 +53,10 @@ pub(crate) fn look(world: &World, path: &Path, buffer_bytes: usize) -> Result<Lo
     loop {
         looks += 1;
         let live_before = is_live(disk, path);
-        let folder = crate::salvage::current_folder(disk, path);
+        let folder = crate::salvage::current_folder(disk, path)?;
         let result = gather_in(disk, path, &folder, how);
         let live = live_before || is_live(disk, path);
-        let whole = |gathered: &Gathered| !gathered.verdict.damage.iter().any(|damage| damage.what.loses_records());
+        let whole = |gathered: &Gathered| !gathered.verdict.damage.iter().any(|damage| damage.what.refuses_writing());
         let settled = !live || looks == LOOKS || matches!(&result, Ok(Some(gathered)) if whole(gathered));
         if settled {
             let gathered = result?.ok_or_else(|| Error::Missing { path: path.to_path_buf() })?;
@@ -74,7 +74,7 @@ fn is_live(disk: &dyn Disk, path: &Path) -> bool {
 /// The report of a look: beside a living writer the end is in progress.
 pub(crate) fn report_beside(looked: &Looked) -> Report {
     let mut report = report_of(&looked.gathered);
-    if looked.live && report.end != End::Damaged {
+    if looked.live && !matches!(report.end, End::Damaged | End::Unreadable) {
         report.end = End::Live;
         report.cut = None;
     }
@@ -138,7 +138,8 @@ impl Reader {
     /// Opens a journal on the real disk.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::NotAJournal`], [`Error::NewerFormat`], [`Error::Io`]. Damage is no error: see
+    /// [`Error::Missing`], [`Error::NotAJournal`], [`Error::NewerFormat`], [`Error::Io`]; [`Error::Unreadable`] where the
+    /// device can read neither the identity nor the header of any segment. Damage is no error otherwise: see
     /// [`Reader::report`].
     pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
         Reader::open_with(path, &ReadOptions::default(), real::world())
@@ -190,7 +191,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Released`], also when the writer released it after this reader last looked; [`Error::NotYet`],
-    /// [`Error::InGap`], [`Error::DamagedRecord`], [`Error::Io`].
+    /// [`Error::InGap`], [`Error::DamagedRecord`], [`Error::UnreadableRecord`], [`Error::Io`].
     pub fn read(&self, sequence: Sequence) -> Result<Record, Error> {
         self.core.read(sequence, self.last + 1)
     }
@@ -236,11 +237,17 @@ impl Reader {
             // The successor first: what is walked after that is all that this segment will ever hold.
             let number = header.number.saturating_add(1);
             let path = self.folder.join(files::segment_name(number));
-            let next = header_at(&*self.world.disk, &path).ok().filter(|next| {
+            let next = match header_at(&*self.world.disk, &path) {
+                Ok(next) => Some(next),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => None,
+                // A fresh look names what cannot be read.
+                Err(_) => return Ok(false),
+            };
+            let next = next.filter(|next| {
                 next.state == HeaderState::Begun && next.number == number && next.journal_id == header.journal_id
             });
             let before = tail.at;
-            let upto = tail.walk_on(buffer_bytes);
+            let Some(upto) = tail.walk_on(buffer_bytes) else { return Ok(false) };
             self.report.records += tail.at.sequence - before.sequence;
             self.report.bytes += u64::from(tail.at.offset - before.offset);
             self.report.next = tail.at.sequence;
@@ -269,7 +276,7 @@ impl Reader {
         loop {
             let segments = self.core.catalog.all();
             let [first, second, ..] = &segments[..] else { return };
-            if header_at(&*self.world.disk, &first.path).ok() == Some(first.header) {
+            if is_in_place(&*self.world.disk, first) {
                 return;
             }
             self.core.catalog.retire(second.header.first_sequence);
@@ -305,7 +312,7 @@ fn tail_of(gathered: &Gathered, segment: Option<Arc<Segment>>) -> Option<Tail> {
     let index = gathered.verdict.chain.last()?.index;
     let (scan, walked) = (gathered.facts[index].scan.as_ref()?, gathered.walked[index].as_ref()?);
     let at = Start { offset: scan.end, sequence: scan.next, digest: scan.digest };
-    let damaged = gathered.verdict.damage.iter().any(|damage| damage.what.loses_records());
+    let damaged = gathered.verdict.damage.iter().any(|damage| damage.what.refuses_writing());
     let (file, index) = (walked.file.clone(), walked.index.clone());
     segment.filter(|_| !damaged).map(|segment| Tail { segment, file, index, at })
 }
@@ -314,29 +321,46 @@ fn tail_of(gathered: &Gathered, segment: Option<Arc<Segment>>) -> Option<Tail> {
 fn header_at(disk: &dyn Disk, path: &Path) -> io::Result<SegmentHeader> {
     let file = disk.open(path, Access::Read)?;
     let mut pages = [0u8; 2 * PAGE_BYTES];
-    let read = read_full_at(&*file, &mut pages, 0)?;
+    let Ok(read) = read_full_at(&*file, &mut pages, 0) else { return readable_header(&*file) };
     let copies = pages[..read].chunks(PAGE_BYTES).filter_map(|page| SegmentHeader::decode(page).ok());
     copies.max_by_key(|header| header.state == HeaderState::Begun).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The header from the copy that can be read.
+#[cold]
+fn readable_header(file: &dyn DiskFile) -> io::Result<SegmentHeader> {
+    let copy = |offset| {
+        let mut page = [0u8; PAGE_BYTES];
+        let read = read_full_at(file, &mut page, offset)?;
+        SegmentHeader::decode(&page[..read]).map_err(|_| io::Error::other("the device cannot read the other copy"))
+    };
+    copy(0).or_else(|_| copy(PAGE_BYTES as u64))
 }
 
 /// Whether a segment's file is still what it was, as far as can be told: only a file that is gone, or that has been used
 /// again, says no. One that cannot be read does not: on a disk that fails all reads, records would pass as released,
 /// and a reader would leave them out without a word (found by the `strace` sweep).
 pub(crate) fn is_in_place(disk: &dyn Disk, segment: &Segment) -> bool {
-    match header_at(disk, &segment.path) {
-        Ok(header) => header == segment.header,
+    is_header_in_place(disk, &segment.path, &segment.header)
+}
+
+/// The same of a file with this header.
+pub(crate) fn is_header_in_place(disk: &dyn Disk, path: &Path, header: &SegmentHeader) -> bool {
+    match header_at(disk, path) {
+        Ok(found) => found == *header,
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 
 impl Tail {
-    /// Walks over the commits that came. Returns the highest sequence that one of them calls durable.
-    fn walk_on(&mut self, buffer_bytes: usize) -> Sequence {
+    /// Walks over the commits that came. Returns the highest sequence that one of them calls durable; `None`: the device
+    /// could not read on.
+    fn walk_on(&mut self, buffer_bytes: usize) -> Option<Sequence> {
         let header = self.segment.header;
         let mut head = [0u8; COMMIT_HEADER_BYTES];
-        let read = read_full_at(&*self.file, &mut head, u64::from(self.at.offset));
-        if read.is_err() || CommitHeader::decode(&head, &self.segment.binding, self.at.offset).is_none() {
-            return 0;
+        read_full_at(&*self.file, &mut head, u64::from(self.at.offset)).ok()?;
+        if CommitHeader::decode(&head, &self.segment.binding, self.at.offset).is_none() {
+            return Some(0);
         }
         let mut window = Window::new(&*self.file, u64::from(header.segment_bytes), buffer_bytes);
         let mut came = Came { places: Vec::new(), upto: 0 };
@@ -346,7 +370,7 @@ impl Tail {
         self.index.extend(came.places.into_iter());
         self.segment.set_extent(facts.next, facts.end);
         self.at = Start { offset: facts.end, sequence: facts.next, digest: facts.digest };
-        came.upto
+        facts.unreadable.is_none().then_some(came.upto)
     }
 }
 

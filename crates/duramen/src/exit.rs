@@ -20,6 +20,8 @@ pub enum Exit {
     Damaged,
     /// The disk is full.
     NoSpace,
+    /// The disk could not be read in places: no damage, as far as anybody can tell.
+    Unreadable,
     /// The reader of standard output went away.
     BrokenPipe,
     /// Stopped by a signal, cleanly; the code is 128 + its number.
@@ -39,6 +41,8 @@ Exit codes:
        standard error
   5    the disk is full; standard error says what is durable, nothing is
        half-written
+  6    the disk cannot read part of the journal, which says nothing about what
+       stands there; what can be read was printed, nothing was changed
   130  stopped by Ctrl-C (143 by SIGTERM, 129 by a hang-up): what was read is
        durable, the journal is closed; follow ends with 0: that is its way
   141  the reader of standard output went away";
@@ -53,6 +57,7 @@ impl Exit {
             Exit::Unmarked => 3,
             Exit::Damaged => 4,
             Exit::NoSpace => 5,
+            Exit::Unreadable => 6,
             Exit::BrokenPipe => 141,
             Exit::Signal(signal) => 128 + signal,
         }
@@ -75,11 +80,13 @@ impl Exit {
         Exit::Failure
     }
 
-    fn of_journal(error: &Error) -> Exit {
+    /// The code for an error of the journal.
+    pub fn of_journal(error: &Error) -> Exit {
         match error {
             Error::NoSpace { .. } => Exit::NoSpace,
             Error::Damaged(_) | Error::DamagedRecord(_) => Exit::Damaged,
             Error::TornTail(_) => Exit::Unmarked,
+            Error::Unreadable(_) | Error::UnreadableRecord(_) | Error::Io { offset: Some(_), .. } => Exit::Unreadable,
             _ => Exit::Failure,
         }
     }
@@ -98,6 +105,7 @@ mod tests {
             Exit::Unmarked,
             Exit::Damaged,
             Exit::NoSpace,
+            Exit::Unreadable,
             Exit::BrokenPipe,
             Exit::Signal(2),
         ];

@@ -59,6 +59,8 @@ pub enum HeaderFault {
     Damaged,
     /// Intact, but of a newer version or with features unknown to this code.
     Newer(u16),
+    /// The device could not read it: nothing is known of its bytes. Decoding never says so, whoever reads does.
+    Unreadable,
 }
 
 /// Checks magic, checksum and version of a page that ends in its own CRC32C, the rule of all versions.

@@ -12,9 +12,9 @@ use crate::format::{
     CommitHeader, CommitKind, CommitTrailer, DATA_OFFSET, Footer, PAGE_BYTES, RecordHeader, SegmentHeader,
     decode_tables,
 };
-use crate::gather::Gathered;
+use crate::gather::{Gathered, unreadable_parts};
 use crate::recovery::{Condition, SegmentFacts};
-use crate::report::Damage;
+use crate::report::{Damage, DamageKind};
 use crate::scan::{Visitor, Window};
 use crate::view;
 
@@ -30,9 +30,21 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub fn dump(path: impl AsRef<Path>, world: World, visit: &mut dyn FnMut(&Item) -> bool) -> Result<(), Error> {
     let path = path.as_ref();
     let looked = view::look(&world, path, BUFFER_BYTES)?;
-    let mut show = Show { visit, going: true, segment: 0, file: String::new(), found: Vec::new(), damage: &[] };
     let report = crate::open::report_of(&looked.gathered);
-    show.damage = &report.damage;
+    let in_place = |name: &str, header: &SegmentHeader| {
+        !looked.live || view::is_header_in_place(&*world.disk, &looked.folder.join(name), header)
+    };
+    let mut show = Show {
+        visit,
+        going: true,
+        segment: 0,
+        file: String::new(),
+        header: None,
+        in_place: &in_place,
+        left: false,
+        found: Vec::new(),
+        damage: &report.damage,
+    };
     for damage in report.damage.iter().filter(|damage| damage.segment == 0) {
         show.item(Item::Damage(damage.clone()));
     }
@@ -62,6 +74,11 @@ struct Show<'a> {
     going: bool,
     segment: u64,
     file: String,
+    header: Option<SegmentHeader>,
+    /// Whether a file is still what it was: beside a living writer it may be used again meanwhile.
+    in_place: &'a dyn Fn(&str, &SegmentHeader) -> bool,
+    /// This file is not: there is no more to say of it.
+    left: bool,
     /// Offsets of the bad places found by the walk.
     found: Vec<u64>,
     damage: &'a [Damage],
@@ -116,17 +133,25 @@ impl Visitor for Show<'_> {
     }
 
     fn finished(&self) -> bool {
-        !self.going
+        !self.going || self.left
     }
 }
 
 impl Surveyor for Show<'_> {
-    fn broken(&mut self, _window: &mut Window<'_>, at: &Break) {
-        let known =
-            self.damage.iter().find(|known| known.segment == self.segment && known.offset == u64::from(at.offset));
-        let damage = known.cloned().unwrap_or_else(|| at.damage(self.segment, &self.file));
-        self.found.push(damage.offset);
-        self.item(Item::Damage(damage));
+    fn broken(&mut self, window: &mut Window<'_>, at: &Break) {
+        self.left |= self.header.is_some_and(|header| !(self.in_place)(&self.file, &header));
+        if self.left {
+            return;
+        }
+        let known = self.damage.iter().filter(|known| at.is_told_by(self.segment, known)).cloned();
+        let mut damage: Vec<Damage> = known.collect();
+        if damage.is_empty() {
+            damage = at.damages(self.segment, &self.file, window.file());
+        }
+        for damage in damage {
+            self.found.push(damage.offset);
+            self.item(Item::Damage(damage));
+        }
     }
 }
 
@@ -138,12 +163,15 @@ fn segment(show: &mut Show<'_>, gathered: &Gathered, index: usize, fact: &Segmen
         Condition::Begun(_) => "begun",
         Condition::Prepared(_) => "prepared",
         Condition::Destroyed => "without a good header",
+        Condition::Unreadable => "of an unreadable header",
         Condition::WrongLength(_) => "of the wrong length",
         Condition::Foreign => "of another journal or number",
         Condition::Newer(_) => "of a newer format",
     };
     show.segment = fact.number;
     show.file = fact.file.clone();
+    let begun = link.map(|place| gathered.arrangement.begun[place].header);
+    (show.header, show.left) = (begun, false);
     show.found.clear();
     let of = |value: fn(&SegmentHeader) -> u64| header.as_ref().map_or(0, value);
     show.item(Item::Segment {
@@ -175,7 +203,7 @@ fn segment(show: &mut Show<'_>, gathered: &Gathered, index: usize, fact: &Segmen
     let course = Course::of(&header, fact.footer.as_ref().ok(), successor.map(|next| &next.header));
     let mut window = Window::new(file, u64::from(header.segment_bytes), BUFFER_BYTES);
     let facts = survey(&mut window, &course, show);
-    if !show.going {
+    if show.finished() {
         return;
     }
     let left: Vec<Damage> = show
@@ -194,8 +222,18 @@ fn segment(show: &mut Show<'_>, gathered: &Gathered, index: usize, fact: &Segmen
         show.item(Item::Free { segment: fact.number, offset, bytes: free_end - offset, used });
     }
     if let Ok(footer) = &fact.footer {
-        show.item(footer_item(file, &header, footer));
+        show_footer(show, fact, file, &header, footer);
     }
+}
+
+/// The footer, and what cannot be read of it and of what it points to.
+fn show_footer(show: &mut Show<'_>, fact: &SegmentFacts, file: &dyn DiskFile, header: &SegmentHeader, footer: &Footer) {
+    for part in unreadable_parts(file, footer.index_offset.into(), header.segment_bytes.into()) {
+        let (segment, file, offset) = (fact.number, fact.file.clone(), part.start);
+        let (bytes, what) = (part.end - part.start, DamageKind::Unreadable);
+        show.item(Item::Damage(Damage { segment, file, offset, bytes, first: None, last: None, what }));
+    }
+    show.item(footer_item(file, header, footer));
 }
 
 /// Damage told before the commits: of the header pages, or of the file as a whole.

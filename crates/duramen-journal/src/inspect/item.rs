@@ -205,7 +205,10 @@ impl fmt::Display for Item {
                 )?;
                 write!(f, ", {} logs, summary of {summary_bytes} bytes", logs.len())
             }
-            Item::Damage(damage) => write!(f, "  {:>10}  DAMAGE: {damage}", damage.offset),
+            Item::Damage(damage) => {
+                let word = if damage.what.is_unreadable() { "DISK" } else { "DAMAGE" };
+                write!(f, "  {:>10}  {word}: {damage}", damage.offset)
+            }
             Item::Free { offset, bytes, used, .. } => {
                 let what = if *used { "not in use, not all zero" } else { "free" };
                 write!(f, "  {offset:>10}  {what}, {bytes} bytes")

@@ -6,8 +6,12 @@
 //! segment with a footer or a successor; in the last one only a witness tells, a commit that says that the bad place was
 //! durable. A ghost can be such a witness as well, since what is durable is never cut.
 
+use std::ops::Range;
+
 use crate::Sequence;
-use crate::format::{COMMIT_HEADER_BYTES, Footer, SegmentHeader};
+use crate::disk::DiskFile;
+use crate::format::{COMMIT_HEADER_BYTES, Footer, PAGE_BYTES, SegmentHeader};
+use crate::gather::unreadable_parts;
 use crate::report::{Damage, DamageKind};
 use crate::scan::{ScanFacts, Start, Stop, Visitor, Window, look_on, start_at, walk};
 
@@ -61,6 +65,32 @@ pub(crate) struct Break {
 }
 
 impl Break {
+    /// Whether a place that is told already is this one. What could not be read is told page by page, and met commit by
+    /// commit.
+    pub fn is_told_by(&self, segment: u64, told: &Damage) -> bool {
+        let overlaps = told.offset < u64::from(self.until) && told.offset + told.bytes > u64::from(self.offset);
+        let same = if self.what == DamageKind::Unreadable {
+            told.what.is_unreadable() && overlaps
+        } else {
+            told.offset == u64::from(self.offset)
+        };
+        told.segment == segment && same
+    }
+
+    /// The place in the words of a report: where it could not be read, the pages that cannot be read.
+    pub fn damages(&self, segment: u64, file_name: &str, file: &dyn DiskFile) -> Vec<Damage> {
+        let whole = self.damage(segment, file_name);
+        if self.what != DamageKind::Unreadable {
+            return vec![whole];
+        }
+        let parts = unreadable_parts(file, self.offset.into(), self.until.into());
+        if parts.is_empty() {
+            return vec![whole];
+        }
+        let place = |part: Range<u64>| Damage { offset: part.start, bytes: part.end - part.start, ..whole.clone() };
+        parts.into_iter().map(place).collect()
+    }
+
     /// The place in the words of a report.
     pub fn damage(&self, segment: u64, file: &str) -> Damage {
         let none = self.end == Some(self.first);
@@ -99,6 +129,13 @@ pub(crate) fn survey(window: &mut Window<'_>, course: &Course, surveyor: &mut dy
     }
 }
 
+/// A page behind an end that may be the true one: nothing that stands there is known to have counted.
+fn unseen(facts: &ScanFacts, offset: u32, course: &Course) -> Break {
+    let page = PAGE_BYTES as u32;
+    let until = (offset / page * page).saturating_add(page).min(course.limit).max(offset + 1);
+    Break { offset, until, first: facts.next, end: Some(facts.next), what: DamageKind::Unreadable }
+}
+
 /// The bad place at the end of a walk, and where to go on. `None`: the end is no bad place, or cannot be told from a torn
 /// one.
 fn cross(window: &mut Window<'_>, course: &Course, facts: &ScanFacts) -> Option<(Break, Option<Start>)> {
@@ -108,6 +145,7 @@ fn cross(window: &mut Window<'_>, course: &Course, facts: &ScanFacts) -> Option<
         Stop::Chain | Stop::Full => DamageKind::Chain,
         _ => DamageKind::Commit,
     };
+    let mut proven = true;
     let seen = match course.goal {
         Some(_) => look_on(window, &course.header, facts, course.limit, |facts| facts.resume.is_some()),
         None => {
@@ -115,6 +153,10 @@ fn cross(window: &mut Window<'_>, course: &Course, facts: &ScanFacts) -> Option<
             let seen = look_on(window, &course.header, facts, course.limit, enough);
             if facts.stop == Stop::Full || (seen.witness.is_none() && seen.unreadable.is_none()) {
                 return None;
+            }
+            proven = seen.witness.is_some();
+            if let Some(offset) = seen.unreadable.filter(|_| !proven && facts.stop != Stop::Unreadable) {
+                return Some((unseen(facts, offset, course), None));
             }
             seen
         }
@@ -127,7 +169,7 @@ fn cross(window: &mut Window<'_>, course: &Course, facts: &ScanFacts) -> Option<
         start_at(window, &course.header, later.offset)
     });
     // Behind the goal only a wrong chain can lead.
-    let next = next.filter(|next| course.goal.is_none_or(|(end, _)| next.sequence <= end));
+    let next = next.filter(|_| proven).filter(|next| course.goal.is_none_or(|(end, _)| next.sequence <= end));
     let until = match next {
         Some(next) if next.offset > facts.end => next.offset,
         Some(_) => facts.end + COMMIT_HEADER_BYTES as u32,

@@ -18,11 +18,11 @@ use crate::format::{
     INDEX_ENTRIES_PER_BLOCK, PAGE_BYTES, RecordHeader, SegmentHeader, decode_index_block, decode_tables,
     payload_checksum,
 };
-use crate::gather::{Gathered, read_frame};
-use crate::report::{Damage, DamageKind, End};
+use crate::gather::{Gathered, read_frame, unreadable_parts};
+use crate::report::{Damage, DamageKind, End, Report};
 use crate::scan::{LogTable, Visitor, Window};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
-use crate::view;
+use crate::view::{self, Looked};
 
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -67,11 +67,12 @@ pub fn verify(path: impl AsRef<Path>, world: World, progress: &mut dyn FnMut(Pro
         report.damage.extend(outcome.damage);
         report.notes.extend(outcome.notes);
     }
-    let damaged_prepared = prepared_copies(gathered);
-    report.damage.extend(damaged_prepared);
+    prepared_copies(&world, &looked, &mut report);
     report.damage.sort_by_key(|damage| (damage.segment, damage.offset));
-    if !report.damage.is_empty() {
+    if report.damage.iter().any(|damage| !damage.what.is_unreadable()) {
         report.end = End::Damaged;
+    } else if !report.damage.is_empty() {
+        report.end = End::Unreadable;
     }
     let bytes = job.bytes.load(Ordering::Relaxed).min(bytes_total);
     progress(Progress { bytes: bytes_total, bytes_total });
@@ -132,19 +133,55 @@ fn tasks_of(gathered: &Gathered) -> Vec<Task> {
     tasks
 }
 
-/// Header copies of files made ahead: opening does not report them, as it makes such a file anew.
-fn prepared_copies(gathered: &Gathered) -> Vec<Damage> {
-    let mut damage = Vec::new();
+/// Header copies of files made ahead: opening does not report them, as it makes such a file anew. A crash may have torn one:
+/// both are written at once where such a file comes into use.
+fn prepared_copies(world: &World, looked: &Looked, report: &mut Report) {
+    let gathered = &looked.gathered;
     for &index in &gathered.arrangement.prepared {
         let fact = &gathered.facts[index];
         for (copy, header) in fact.copies.iter().enumerate() {
-            if header.is_err() {
-                let offset = (copy * PAGE_BYTES) as u64;
-                damage.push(place(fact.number, &fact.file, offset, PAGE_BYTES as u64, DamageKind::HeaderCopy));
-            }
+            let (offset, bytes) = ((copy * PAGE_BYTES) as u64, PAGE_BYTES as u64);
+            let what = match header {
+                Ok(_) => continue,
+                Err(HeaderFault::Unreadable) => DamageKind::UnreadableCopy,
+                Err(_) if gathered.verdict.end == End::Closed && !torn_in_switch(world, looked, index, copy) => {
+                    DamageKind::HeaderCopy
+                }
+                Err(_) => {
+                    let note =
+                        format!("an unfinished switch left a torn header copy in {} at offset {offset}", fact.file);
+                    report.notes.push(note);
+                    continue;
+                }
+            };
+            report.damage.push(place(fact.number, &fact.file, offset, bytes, what));
         }
     }
-    damage
+}
+
+/// Whether a bad copy is what a crash within the switch to its file leaves behind a closed end: sectors of the other
+/// copy, and sectors of the header by which the file would be in use, which the end of the journal determines.
+fn torn_in_switch(world: &World, looked: &Looked, index: usize, copy: usize) -> bool {
+    let gathered = &looked.gathered;
+    let (fact, verdict) = (&gathered.facts[index], &gathered.verdict);
+    let last = verdict.chain.last().and_then(|link| gathered.facts[link.index].scan.as_ref());
+    let (Some(last), Ok(prepared)) = (last, fact.copies[1 - copy]) else { return false };
+    let begun = SegmentHeader {
+        state: HeaderState::Begun,
+        first_sequence: verdict.next,
+        predecessor_digest: last.digest,
+        released_below: verdict.released_below,
+        gap_first: 0,
+        ..prepared
+    };
+    let mut pages = [[0u8; PAGE_BYTES]; 3];
+    prepared.encode(&mut pages[0]);
+    begun.encode(&mut pages[1]);
+    let file = world.disk.open(&looked.folder.join(&fact.file), Access::Read);
+    let read = file.and_then(|file| read_full_at(&*file, &mut pages[2], (copy * PAGE_BYTES) as u64));
+    let range = |sector: usize| sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+    let known = |sector| pages[..2].iter().any(|page| page[range(sector)] == pages[2][range(sector)]);
+    read.is_ok() && (0..PAGE_BYTES / SECTOR_BYTES).all(known)
 }
 
 fn place(segment: u64, file: &str, offset: u64, bytes: u64, what: DamageKind) -> Damage {
@@ -306,9 +343,9 @@ impl Visitor for Check<'_> {
 impl Surveyor for Check<'_> {
     fn broken(&mut self, _window: &mut Window<'_>, at: &Break) {
         self.broken = true;
-        let known = |known: &&Damage| known.segment == self.task.number && known.offset == u64::from(at.offset);
-        if !self.known.iter().any(|damage| known(&damage) && damage.what.loses_records()) {
-            self.outcome.damage.push(at.damage(self.task.number, &self.task.name));
+        let known = |known: &Damage| known.what.refuses_writing() && at.is_told_by(self.task.number, known);
+        if !self.known.iter().any(known) {
+            self.outcome.damage.extend(at.damages(self.task.number, &self.task.name, self.file));
         }
     }
 }
@@ -318,6 +355,17 @@ impl Check<'_> {
         let mut damage = place(self.task.number, &self.task.name, offset, bytes, what);
         (damage.first, damage.last) = (records.map(|(first, _)| first), records.map(|(_, last)| last));
         self.outcome.damage.push(damage);
+    }
+
+    /// Tells of what cannot be read between two offsets, unless it is told already.
+    fn unreadable(&mut self, from: u64, until: u64) {
+        for part in unreadable_parts(self.file, from, until) {
+            let told = |told: &&Damage| told.segment == self.task.number && told.what.is_unreadable();
+            let covers = |told: &Damage| told.offset <= part.start && told.offset + told.bytes >= part.end;
+            if !self.known.iter().filter(told).any(covers) {
+                self.damage(part.start, part.end - part.start, DamageKind::Unreadable, None);
+            }
+        }
     }
 
     fn passed(&mut self, bytes: u64) {
@@ -333,10 +381,14 @@ impl Check<'_> {
     fn begun(&mut self) {
         let course = self.task.course;
         let mut window = Window::new(self.file, u64::from(self.task.header.segment_bytes), BUFFER_BYTES);
-        survey(&mut window, &course, self);
+        let end = survey(&mut window, &course, self).end;
         match (self.task.footer, self.task.role) {
             (Ok(footer), _) => self.sealed(&footer),
-            (Err(_), Role::Inner { footed_later }) => self.unfinished_footer(footed_later),
+            (Err(_), Role::Inner { footed_later }) => {
+                // Nothing is known of what stands here, but that the device can read it.
+                self.unreadable(end.into(), u64::from(course.header.segment_bytes) - PAGE_BYTES as u64);
+                self.unfinished_footer(footed_later);
+            }
             // What stands behind the last segment's end is the verdict's.
             (Err(_), _) => {}
         }
@@ -354,7 +406,7 @@ impl Check<'_> {
         let mut tables = vec![0u8; (end - offset) as usize];
         match read_full_at(self.file, &mut tables, offset) {
             Ok(read) => tables.truncate(read),
-            Err(_) => return self.damage(offset, end - offset, DamageKind::Unreadable, None),
+            Err(_) => return self.unreadable(offset, end),
         }
         let decoded = decode_tables(&tables, footer, &self.binding);
         // Logs cannot agree where records are missing.
@@ -413,14 +465,16 @@ impl Check<'_> {
     fn unfinished_footer(&mut self, footed_later: bool) {
         let offset = u64::from(self.task.header.segment_bytes) - PAGE_BYTES as u64;
         let mut page = [0u8; PAGE_BYTES];
-        if read_full_at(self.file, &mut page, offset).is_err() {
-            return self.damage(offset, PAGE_BYTES as u64, DamageKind::Unreadable, None);
+        let read = read_full_at(self.file, &mut page, offset);
+        if read.is_err() || self.task.footer == Err(HeaderFault::Unreadable) {
+            return self.unreadable(offset, offset + PAGE_BYTES as u64);
         }
-        // A footer's page has bytes that are not zero at both of its ends. Where both are there, it was written whole.
-        // In a file that was used before they can be another footer's.
-        let written = |sector: &[u8]| sector.iter().any(|&byte| byte != 0);
-        let whole =
-            self.task.header.zeroed && written(&page[..SECTOR_BYTES]) && written(&page[PAGE_BYTES - SECTOR_BYTES..]);
+        // A footer's page has bytes that are not zero at both of its ends, and none between. Where both are there, it was
+        // written whole, and one sector of it may have rotted since. In a file that was used before they can be another
+        // footer's; a page with bytes all over was ruined as a whole, which a crash does where a device tears pages.
+        let written: Vec<bool> = page.chunks(SECTOR_BYTES).map(|sector| sector.iter().any(|&byte| byte != 0)).collect();
+        let between = written[1..written.len() - 1].iter().filter(|&&written| written).count();
+        let whole = self.task.header.zeroed && written[0] && written[written.len() - 1] && between <= 1;
         if footed_later || whole {
             self.damage(offset, PAGE_BYTES as u64, DamageKind::Footer, None);
         }
@@ -446,7 +500,7 @@ impl Check<'_> {
             let length = match read_full_at(self.file, piece, offset) {
                 Ok(0) => break,
                 Ok(read) => read,
-                Err(_) => return self.damage(offset, to - offset, DamageKind::Unreadable, None),
+                Err(_) => return self.unreadable(offset, to),
             };
             for (place, page) in piece[..length].chunks(PAGE_BYTES).enumerate() {
                 // Without an early exit the loop becomes wide instructions.

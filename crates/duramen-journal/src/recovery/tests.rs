@@ -90,6 +90,7 @@ fn file(header: SegmentHeader) -> SegmentFacts {
         footer: Err(HeaderFault::Blank),
         scan: None,
         orphans: None,
+        unreadable: Vec::new(),
     }
 }
 
@@ -714,13 +715,4 @@ fn e6_witnessed() {
     }
 }
 
-#[test]
-fn e7_unreadable() {
-    let mut facts = ending(|scan| (scan.stop, scan.unreadable) = (Stop::Unreadable, Some(END)));
-    let verdict = refused(&mut facts, &[(DamageKind::Unreadable, 2)]);
-    assert_eq!((verdict.cut, verdict.damage[0].offset), (None, u64::from(END)));
-    // Somewhere behind a torn end: what cannot be read may be the witness.
-    let mut facts = ending(|scan| (scan.stop, scan.unreadable) = (Stop::Torn, Some(END + 8192)));
-    let verdict = refused(&mut facts, &[(DamageKind::Unreadable, 2)]);
-    assert_eq!((verdict.cut, verdict.damage[0].offset), (None, u64::from(END + 8192)));
-}
+mod unreadable;

@@ -173,9 +173,8 @@ impl Visitor for Copier<'_> {
 impl Surveyor for Copier<'_> {
     fn broken(&mut self, window: &mut Window<'_>, at: &Break) {
         self.settle(at.offset);
-        let offset = u64::from(at.offset);
-        if !self.known.iter().any(|known| known.segment == self.segment && known.offset == offset) {
-            self.damage.push(at.damage(self.segment, &self.file));
+        if !self.known.iter().any(|known| at.is_told_by(self.segment, known)) {
+            self.damage.extend(at.damages(self.segment, &self.file, window.file()));
         }
         self.next = self.next.max(at.end.unwrap_or(0));
         let (Some(course), None) = (&self.course, &self.error) else { return };

@@ -23,10 +23,10 @@ use crate::Sequence;
 use crate::disk::{Disk, World};
 use crate::error::Error;
 use crate::files;
-use crate::format::{Identity, SEGMENT_BYTES_MIN};
+use crate::format::{HeaderFault, Identity, SEGMENT_BYTES_MIN};
 use crate::gather::{Gathered, How, gather_in, read_identity};
 use crate::inspect::Progress;
-use crate::open::{create_folders, write_identity};
+use crate::open::{create_folders, report_of, write_identity};
 use crate::options::{OnDamage, Options};
 use crate::report::{Damage, End, Gap, push_joined};
 use crate::view;
@@ -178,20 +178,29 @@ fn clear(disk: &dyn Disk, folder: &Path) -> Result<(), Error> {
 
 /// Where the segments of a data folder lie: in `journal/`, or, when a crash came between the two renames of setting aside,
 /// in `rebuilt.tmp/`.
-pub(crate) fn current_folder(disk: &dyn Disk, path: &Path) -> PathBuf {
+///
+/// # Errors
+/// `journal/` is missing, and what lies in `rebuilt.tmp/` could not be read: it may be the only place with the good
+/// records.
+pub(crate) fn current_folder(disk: &dyn Disk, path: &Path) -> Result<PathBuf, Error> {
     let (journal, rebuilt) = (files::journal_folder(path), path.join(REBUILT));
     let missing = disk.list(&journal).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if missing && is_complete(disk, path, &rebuilt) { rebuilt } else { journal }
+    Ok(if missing && is_complete(disk, path, &rebuilt)? { rebuilt } else { journal })
 }
 
 /// Whether a folder holds a journal that was built to its end, and belongs to this data folder.
-fn is_complete(disk: &dyn Disk, path: &Path, rebuilt: &Path) -> bool {
-    if !matches!(read_identity(disk, path), Ok(Some(Ok(_)))) {
-        return false;
+fn is_complete(disk: &dyn Disk, path: &Path, rebuilt: &Path) -> Result<bool, Error> {
+    match read_identity(disk, path)? {
+        Some(Ok(_) | Err(HeaderFault::Unreadable)) => {}
+        _ => return Ok(false),
     }
     let how = How { writing: false, buffer_bytes: BUFFER_BYTES, observer: None };
-    let gathered = gather_in(disk, path, rebuilt, how);
-    matches!(gathered, Ok(Some(gathered)) if gathered.verdict.end == End::Closed && gathered.verdict.damage.is_empty())
+    let Some(gathered) = gather_in(disk, path, rebuilt, how)? else { return Ok(false) };
+    let report = report_of(&gathered);
+    if report.is_unreadable() {
+        return Err(Error::Unreadable(Box::new(report)));
+    }
+    Ok(report.end == End::Closed && !gathered.verdict.damage.iter().any(|damage| !damage.what.is_unreadable()))
 }
 
 /// Goes on where a crash interrupted setting aside, or clears away what it left. With the lock held, at each opening.
@@ -202,7 +211,7 @@ pub(crate) fn finish_setting_aside(disk: &dyn Disk, path: &Path) -> Result<(), E
         Err(error) => return Err(Error::io("list", &rebuilt, error)),
         Ok(_) => {}
     }
-    if current_folder(disk, path) == rebuilt {
+    if current_folder(disk, path)? == rebuilt {
         // The process that moved the damaged journal aside may have died before that was durable; then a power cut could
         // keep the second rename and not the first, and the damaged journal would be gone.
         sync_aside(disk, path)?;
@@ -227,11 +236,14 @@ fn take_place(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
 
 /// Moves a damaged journal aside, untouched, and puts one with its good records in its place. With the lock held. Returns
 /// where the damaged one went.
+///
+/// # Errors
+/// [`Error::Unreadable`] if the device could not read all of it: what another try may read is not given up as lost.
 pub(crate) fn set_aside(world: &World, path: &Path, options: &Options, gathered: &Gathered) -> Result<PathBuf, Error> {
     debug_assert!(options.on_damage == OnDamage::SetAside, "the option was asked before");
     let disk = &*world.disk;
     let journal = files::journal_folder(path);
-    if gathered.identity_damaged {
+    if gathered.identity_fault.is_some() {
         // Without one, a crash between the renames would leave a folder of which nobody knows what it is.
         write_identity(
             disk,
@@ -242,7 +254,13 @@ pub(crate) fn set_aside(world: &World, path: &Path, options: &Options, gathered:
     let highest = gathered.facts.iter().map(|fact| fact.number).max().unwrap_or(0);
     let number = highest.saturating_add(1);
     let building = Building { path, folder: &journal, options, journal_id: gathered.journal_id, number };
-    build(world, gathered, &building, &mut |_| ())?;
+    let (_, damage) = build(world, gathered, &building, &mut |_| ())?;
+    if damage.iter().any(|damage| damage.what.is_unreadable()) {
+        clear(disk, &path.join(REBUILT))?;
+        let mut report = report_of(gathered);
+        report.damage.extend(damage);
+        return Err(Error::Unreadable(Box::new(report)));
+    }
     let aside = path.join(files::ASIDE);
     match disk.create_dir(&aside) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

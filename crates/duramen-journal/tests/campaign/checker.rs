@@ -1,11 +1,12 @@
-//! What must hold after a crash, as a [`Scenario`] over a script. Owns the recovery and its checks; the rules about
-//! records are the model's.
+//! What must hold after a crash, as a [`Scenario`] over a script. Owns the recovery and its checks, and what the tools may
+//! say of a sample of the images; the rules about records are the model's.
 
 use std::cell::RefCell;
 use std::path::Path;
 
 use duramen_journal::disk::sim::{History, Scenario, SimDisk};
-use duramen_journal::{Append, Batch, DamageKind, End, Journal, ReadOptions, Reader, Report, Sequence, World};
+use duramen_journal::inspect::{Item, Verification, dump, verify};
+use duramen_journal::{Append, Batch, DamageKind, End, Error, Journal, ReadOptions, Reader, Report, Sequence, World};
 
 use crate::model::{Event, Issued, Model, payload};
 use crate::script::{FOLDER, Paused, Script, Session, accept_refusal, one};
@@ -13,7 +14,13 @@ use crate::script::{FOLDER, Paused, Script, Session, accept_refusal, one};
 thread_local! {
     /// What the setup left for the run of the same thread, which follows it.
     static PAUSED: RefCell<Option<(Paused, SimDisk)>> = const { RefCell::new(None) };
+    /// What the tools said of an image, for the recovery of the same thread, which follows it.
+    static LOOKED: RefCell<Option<Result<Verification, Error>>> = const { RefCell::new(None) };
 }
+
+/// The tools look at one image in so many before it is recovered, and at one journal in so many after it was closed: they
+/// read every byte, a recovery far less.
+const LOOKED_AT_EVERY: u64 = 32;
 
 fn limit_room(disk: &SimDisk, room: Option<u64>) {
     disk.set_capacity(room.map(|room| disk.used() + room));
@@ -45,6 +52,12 @@ impl Scenario for Script {
         session.end();
     }
 
+    fn inspect(&self, world: &World, _history: &History<Event>, key: u64) -> Result<(), String> {
+        let looked = key.is_multiple_of(LOOKED_AT_EVERY).then(|| look(world));
+        LOOKED.with(|place| *place.borrow_mut() = looked);
+        Ok(())
+    }
+
     fn recover(&self, world: &World, history: &History<Event>) -> Result<(), String> {
         let model = Model::of(history);
         if model.written > model.durable {
@@ -56,6 +69,10 @@ impl Scenario for Script {
 
     fn recover_killed(&self, world: &World, history: &History<Event>) -> Result<(), String> {
         let model = Model::of(history);
+        if model.poisoned || self.sweep {
+            // After a failed sync the cache shows what the device does not hold, and only opening to write distrusts it.
+            LOOKED.with(|place| place.borrow_mut().take());
+        }
         let floor = if model.poisoned { model.durable } else { model.written.max(model.durable) };
         self.check(world, history, &model, floor)
     }
@@ -81,6 +98,9 @@ impl Script {
         check_served(&journal, &report, model, floor)?;
         let mended = history.added().iter().any(|event| matches!(event, Event::Served { .. }));
         check_report(&journal, &report, model, mended)?;
+        if let Some(looked) = LOOKED.with(|place| place.borrow_mut().take()) {
+            check_looked(looked, &report)?;
+        }
         history.push(Event::Served { first: report.first, next: report.next });
         let cut = report.cut.as_ref().map_or(0, |cut| cut.bytes + u64::from(cut.offset) / 8);
         let seen = [report.next, cut, report.bytes / 8, history.count() as u64];
@@ -91,7 +111,10 @@ impl Script {
         let appended = self.go_on(&journal, history, model, report.next)?;
         let next = appended.map_or(report.next, |issued| issued.next());
         if chance.is_multiple_of(2 * self.goes_on_every) {
-            return reopen(self, world, history, (journal, report.next), next);
+            reopen(self, world, history, (journal, report.next), next)?;
+            if chance.is_multiple_of(LOOKED_AT_EVERY) {
+                return check_closed(world, next);
+            }
         }
         Ok(())
     }
@@ -142,6 +165,48 @@ fn check_served(journal: &Journal, report: &Report, model: &Model, floor: Sequen
     }
     // Opening may have let segments go that the report still counts: below the floor only.
     model.check_records(journal.scan(..), journal.first(), report.next)
+}
+
+/// Lets every tool look that only reads.
+fn look(world: &World) -> Result<Verification, Error> {
+    let verification = verify(FOLDER, world.clone(), &mut |_| ())?;
+    let (mut records, mut damaged) = (0, 0);
+    dump(FOLDER, world.clone(), &mut |item| {
+        // It shows what was released and is still there, too.
+        records += u64::from(matches!(item, Item::Record { sequence, .. } if *sequence >= verification.report.first));
+        damaged += usize::from(matches!(item, Item::Damage(_)));
+        true
+    })?;
+    assert_eq!(records, verification.records, "the tools count alike: {verification}");
+    assert!(damaged <= verification.damage.len(), "the dump sees no damage that verifying does not: {verification}");
+    Ok(verification)
+}
+
+/// What the tools said before the recovery must be what the recovery found: a crash is no damage to them either.
+fn check_looked(looked: Result<Verification, Error>, report: &Report) -> Result<(), String> {
+    let verification = match looked {
+        Ok(verification) => verification,
+        // The crash came before there was a journal.
+        Err(Error::Missing { .. }) if report.next == 1 => return Ok(()),
+        Err(error) => return Err(format!("cannot be verified before recovery: {error}")),
+    };
+    if let Some(damage) = verification.damage.iter().find(|damage| !report.damage.contains(damage)) {
+        return Err(format!("a false alarm before recovery: {damage}; recovery said: {report}"));
+    }
+    let said = &verification.report;
+    let end = if verification.damage.is_empty() { verification.end } else { report.end };
+    let same = (end, &said.cut, said.first, said.next) == (report.end, &report.cut, report.first, report.next);
+    if !same || verification.records != report.records {
+        return Err(format!("before recovery the tools said: {verification}; recovery said: {report}"));
+    }
+    Ok(())
+}
+
+/// A journal that was recovered and closed is whole to the tools too.
+fn check_closed(world: &World, next: Sequence) -> Result<(), String> {
+    let verification = look(world).map_err(|error| format!("cannot be verified after closing: {error}"))?;
+    let whole = verification.damage.is_empty() && verification.end == End::Closed && verification.report.next == next;
+    if whole { Ok(()) } else { Err(format!("closed, and not whole: {verification}")) }
 }
 
 /// What the report says must be true.

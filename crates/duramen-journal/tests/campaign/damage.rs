@@ -88,7 +88,7 @@ impl Built {
         let opened = Journal::open_with(Path::new(FOLDER), &self.options, disk.world());
         let (journal, report) = match opened {
             Ok(opened) => opened,
-            Err(Error::Damaged(report)) => {
+            Err(Error::Damaged(report) | Error::Unreadable(report)) => {
                 self.read_beside_damage(&disk)?;
                 return Ok(Outcome::Refused(report));
             }
@@ -461,7 +461,13 @@ pub fn unreadable() -> Result<u64, String> {
         let disk = built.disk.kill();
         let from = place.offset as u64 / 512 * 512;
         disk.fail_reads("0000000000000001.seg", from..from + 512);
-        built.check_refused(&format!("unreadable at {from}"), &disk, 1)?;
+        let what = format!("unreadable at {from}");
+        built.check_refused(&what, &disk, 1)?;
+        let opened = Journal::open_with(Path::new(FOLDER), &built.options, disk.world());
+        let Err(Error::Unreadable(report)) = opened else { return Err(format!("{what} is told as {opened:?}")) };
+        if report.damage.iter().any(|damage| damage.what.loses_records()) {
+            return Err(format!("{what}: a read error is no loss: {report}"));
+        }
         cases += 1;
     }
     Ok(cases)

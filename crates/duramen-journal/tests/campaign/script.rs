@@ -479,6 +479,7 @@ pub fn accept_refusal(error: &Error) -> Result<(), String> {
         | Error::Poisoned { .. }
         | Error::Unknown { .. }
         | Error::QueueFull { .. }
+        | Error::Unreadable(_)
         | Error::Closed => Ok(()),
         other => Err(format!("an unexpected error: {other}")),
     }

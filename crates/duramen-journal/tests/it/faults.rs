@@ -374,8 +374,9 @@ fn row_16_a_bad_sector_while_the_journal_is_open() {
             continue;
         }
         match journal.read(3) {
-            Err(Error::Io { action, path, source }) => {
+            Err(Error::Io { action, path, offset, source }) => {
                 assert_eq!((action, source.raw_os_error()), ("read", Some(errno::EIO)));
+                assert!(offset.is_some_and(|offset| offset < bad.end && offset > bad.start - 6084), "{offset:?}");
                 assert!(path.ends_with("0000000000000001.seg"));
             }
             Err(Error::DamagedRecord(damage)) => {
@@ -401,16 +402,17 @@ fn row_16_a_bad_sector_at_opening() {
     let bad = u64::from(DATA_OFFSET) + 14_000;
     disk.fail_reads(&segment(1), bad..bad + 512);
     match try_open(&disk, &small()) {
-        Err(Error::Damaged(report)) => {
-            assert_eq!(report.damage[0].what, DamageKind::Unreadable, "{report}");
-            assert_eq!(report.damage[0].segment, 1);
-            assert!(report.damage[0].offset <= bad, "{report}");
+        Err(Error::Unreadable(report)) => {
+            let damage = &report.damage[0];
+            assert_eq!((report.damage.len(), damage.what, damage.segment), (1, DamageKind::Unreadable, 1), "{report}");
+            assert!(damage.offset <= bad && damage.offset + damage.bytes > bad && damage.bytes <= 4096, "{report}");
+            assert_eq!((damage.first, report.next), (Some(3), 3), "{report}");
         }
         other => panic!("{other:?}"),
     }
     let reader = reader(&disk);
     assert_eq!(reader.read(1).expect("lies before it").payload, payload(1, 6000));
-    assert_eq!(reader.report().end, End::Damaged);
+    assert_eq!(reader.report().end, End::Unreadable);
 }
 
 /// Killed, and then the power fails too: what a kernel's cache showed at the opening between must not be lost again.

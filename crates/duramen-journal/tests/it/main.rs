@@ -17,3 +17,5 @@ mod real_disk;
 mod real_environment;
 #[cfg(feature = "sim")]
 mod simulated;
+#[cfg(feature = "sim")]
+mod unreadable;

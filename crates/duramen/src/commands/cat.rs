@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter};
 
-use duramen_journal::{End, Reader, Report};
+use duramen_journal::{End, Error, Reader, Report};
 
 use crate::cli;
 use crate::exit::Exit;
@@ -31,17 +31,28 @@ pub fn run(arguments: &cli::Cat, stop: &Stop) -> anyhow::Result<Exit> {
         eprintln!("duramen: {what} of a killed writer left out: nobody was told that they are stored");
     }
     let report = reader.report();
+    let unreadable = |error: &Error| Exit::of_journal(error) == Exit::Unreadable;
     for error in &printer.errors {
-        eprintln!("duramen: damage: {error}");
+        eprintln!("duramen: {}: {error}", word(unreadable(error)));
     }
     if printer.errors_more > 0 {
-        eprintln!("duramen: damage: and {}", show_counted(printer.errors_more, "more unreadable record"));
+        eprintln!("duramen: and {} that cannot be had", show_counted(printer.errors_more, "more record"));
     }
     let exit = tell_end(report, report.end);
-    if printer.open_line && exit != Exit::Damaged && report.end != End::Live {
+    if printer.open_line && !matches!(exit, Exit::Damaged | Exit::Unreadable) && report.end != End::Live {
         eprintln!("duramen: the last line was cut off within");
     }
-    Ok(if printer.errors.is_empty() { exit } else { Exit::Damaged })
+    Ok(match exit {
+        _ if printer.errors.is_empty() => exit,
+        Exit::Damaged => Exit::Damaged,
+        _ if printer.errors.iter().all(unreadable) => Exit::Unreadable,
+        _ => Exit::Damaged,
+    })
+}
+
+/// What a bad place is called.
+fn word(unreadable: bool) -> &'static str {
+    if unreadable { "disk" } else { "damage" }
 }
 
 /// Says on standard error what the end of a journal means, and picks its code.
@@ -50,15 +61,26 @@ pub fn tell_end(report: &Report, end: End) -> Exit {
         eprintln!("duramen: known loss: records {} to {}", gap.first, gap.end.saturating_sub(1));
     }
     for damage in &report.damage {
-        eprintln!("duramen: damage: {damage}");
+        eprintln!("duramen: {}: {damage}", word(damage.what.is_unreadable()));
     }
     let last = report.next.saturating_sub(1);
     match end {
+        End::Unreadable if report.refuses_writing() => {
+            eprintln!(
+                "duramen: the disk cannot read part of it, and nobody can tell what stands there: try again, look at the \
+                 disk; `salvage` copies what can be read into a new folder"
+            );
+            Exit::Unreadable
+        }
         _ if report.refuses_writing() => {
             eprintln!("duramen: the journal is damaged: `salvage` copies what is good into a new folder");
             Exit::Damaged
         }
         End::Closed | End::Idle | End::Live | End::New => Exit::Complete,
+        End::Unreadable => {
+            eprintln!("duramen: no record lies where the disk cannot read; the next `append` mends what can be mended");
+            Exit::Unreadable
+        }
         End::Damaged => {
             eprintln!("duramen: no record is lost by it; the next `append` mends what can be mended");
             Exit::Damaged

@@ -17,9 +17,12 @@ use crate::stop::Stop;
 pub fn run(arguments: &cli::Dump, stop: &Stop) -> anyhow::Result<Exit> {
     let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
     let mut written = Ok(());
-    let mut damaged = false;
+    let (mut damaged, mut unreadable) = (false, false);
     inspect::dump(&arguments.folder, super::world(), &mut |item| {
-        damaged |= matches!(item, inspect::Item::Damage { .. });
+        if let inspect::Item::Damage(damage) = item {
+            damaged |= !damage.what.is_unreadable();
+            unreadable |= damage.what.is_unreadable();
+        }
         written = if arguments.json { writeln!(out, "{}", item.to_json()) } else { writeln!(out, "{item}") };
         written.is_ok() && stop.signal().is_none()
     })?;
@@ -27,6 +30,7 @@ pub fn run(arguments: &cli::Dump, stop: &Stop) -> anyhow::Result<Exit> {
     Ok(match stop.signal() {
         Some(signal) => Exit::Signal(signal),
         None if damaged => Exit::Damaged,
+        None if unreadable => Exit::Unreadable,
         None => Exit::Complete,
     })
 }

@@ -37,9 +37,10 @@ const READ_FAULTS: [&str; 5] =
     ["error=EIO:when=", "error=EIO:when=+", "error=EINTR:when=", "error=EAGAIN:when=", "signal=SIGKILL:when="];
 
 /// The exit codes that the help names for a run which no signal ended. What recovery cannot read counts as damaged.
-const CREATE_CODES: &[i32] = &[0, 1, 5];
-const RECOVER_CODES: &[i32] = &[0, 1, 4, 5];
-const CAT_CODES: [i32; 4] = [0, 1, 3, 4];
+/// A failed call is no damage: code 4 is in none of them.
+const CREATE_CODES: &[i32] = &[0, 1, 5, 6];
+const RECOVER_CODES: &[i32] = &[0, 1, 5, 6];
+const CAT_CODES: [i32; 4] = [0, 1, 3, 6];
 
 /// What the disturbed process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,6 +41,15 @@ pub trait Scenario: Sync {
     /// The workload. Pushes events (issued, acknowledged, …) as they happen. A panic is a failure.
     fn run(&self, world: &World, history: &History<Self::Event>);
 
+    /// Looks at what a crash left before anything recovers from it, and must not change it. `key` is a hash of the image
+    /// and of the history, by which a scenario can pick a sample; a replay gives 0.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn inspect(&self, _world: &World, _history: &History<Self::Event>, _key: u64) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Opens again after a crash and checks against the events so far; may push events of its own (served, …), which
     /// must hold after the next crash. Everything that it opens must be closed when it returns.
     ///
@@ -216,7 +225,8 @@ pub fn replay<S: Scenario>(scenario: &S, budget: &Budget, choice: &str) -> Resul
         };
         let boot = depth as u64 + 1;
         let image = pending.image(&crash);
-        moments = recover(scenario, image, crash.kill, &recording.settings, boot, &before, true).map_err(wrong)?;
+        let crashed = Crashed { image, kill: crash.kill, key: 0 };
+        moments = recover(scenario, crashed, &recording.settings, boot, &before, true).map_err(wrong)?;
         history = Some(before);
     }
     Ok(())
@@ -391,8 +401,12 @@ impl<'a, S: Scenario> Walk<'a, S> {
         let expand = self.expands(step, key, counts);
         let history = history();
         let boot = u64::from(step.depth);
-        let moments = recover(self.scenario, image, step.choice.kill, settings, boot, &history, expand)
-            .map_err(|message| Failure { seed: self.budget.seed, choice: step.to_string(), message })?;
+        let crashed = Crashed { image, kill: step.choice.kill, key };
+        let moments = recover(self.scenario, crashed, settings, boot, &history, expand).map_err(|message| Failure {
+            seed: self.budget.seed,
+            choice: step.to_string(),
+            message,
+        })?;
         if expand {
             self.nested(step, &moments, settings, &history, limit, counts)?;
         }
@@ -456,26 +470,37 @@ impl<'a, S: Scenario> Walk<'a, S> {
     }
 }
 
+/// What a crash left.
+struct Crashed {
+    image: State,
+    /// Only the process died.
+    kill: bool,
+    key: u64,
+}
+
 /// Boots an image and lets the scenario recover; the moments of that recovery, when recorded.
 fn recover<S: Scenario>(
     scenario: &S,
-    image: State,
-    kill: bool,
+    crashed: Crashed,
     settings: &Arc<Settings>,
     boot: u64,
     history: &History<S::Event>,
     record: bool,
 ) -> Result<Vec<Moment>, String> {
+    let Crashed { image, kill, key } = crashed;
     let refused = kill && image.condition != Condition::Healthy;
     let disk = SimDisk::boot(Arc::new(image), settings.clone(), boot);
     if record {
         disk.record(history.mark());
     }
     let world = disk.world();
-    guard(|| match (refused, kill) {
-        (true, _) => scenario.recover_refused(&world, history),
-        (false, true) => scenario.recover_killed(&world, history),
-        (false, false) => scenario.recover(&world, history),
+    guard(|| {
+        scenario.inspect(&world, history, key)?;
+        match (refused, kill) {
+            (true, _) => scenario.recover_refused(&world, history),
+            (false, true) => scenario.recover_killed(&world, history),
+            (false, false) => scenario.recover(&world, history),
+        }
     })?;
     Ok(if record { disk.recorded() } else { Vec::new() })
 }

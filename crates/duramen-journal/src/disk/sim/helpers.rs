@@ -86,6 +86,11 @@ impl SimDisk {
         self.change_settings(|settings| settings.bad_ranges.push((name.to_owned(), range)));
     }
 
+    /// Makes everything readable again.
+    pub fn heal_reads(&self) {
+        self.change_settings(|settings| settings.bad_ranges.clear());
+    }
+
     /// Panics at the call after this many: a workload that never ends is a failure too.
     pub fn set_operations_max(&self, operations: u64) {
         self.change_settings(|settings| settings.operations_max = operations);
