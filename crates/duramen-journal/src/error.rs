@@ -103,6 +103,14 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// Something that was appended before has been refused since, and this append asked not to follow that. Nothing was
+    /// written.
+    StaleEpoch {
+        /// The epoch now.
+        current: u64,
+        /// The epoch that the append named.
+        given: u64,
+    },
     /// The sequence was released; its record is gone.
     Released {
         /// The sequence asked for.
@@ -216,6 +224,10 @@ impl fmt::Display for Error {
             Error::QueueFull { bytes, max } => {
                 write!(f, "the queue holds {bytes} of {max} bytes: try again when the disk has caught up")
             }
+            Error::StaleEpoch { current, given } => write!(
+                f,
+                "an append before this one was refused (epoch {given} is over, {current} runs): look what is stored, and append again"
+            ),
             Error::Released { sequence, first } => {
                 write!(f, "record {sequence} was released; the first stored is {first}")
             }

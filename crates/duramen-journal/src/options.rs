@@ -60,6 +60,9 @@ pub struct Append {
     /// May use the space that is held back for when the disk is full: for what must still be written then, such as
     /// votes, truncations and releases. Keep such records small.
     pub reserved: bool,
+    /// Only in this epoch ([`crate::Journal::epoch`]): refused with [`Error::StaleEpoch`] when something that was appended
+    /// before has been refused since, and this append would follow on what is not there.
+    pub epoch: Option<u64>,
 }
 
 /// Whether each commit begins in a page of its own, so that a torn page never holds acknowledged records.

@@ -168,6 +168,8 @@ impl Writer {
         if !planted::is(Bug::NoSpaceSequenceLost) {
             queue.next_sequence = commit.first;
         }
+        queue.epoch += 1;
+        self.epoch.store(queue.epoch, Ordering::SeqCst);
         queue.no_space = lead.log.no_space;
         let mut done = Done { error: Some(error), ..Done::default() };
         done.failed.push(commit);

@@ -30,7 +30,7 @@ use crate::pool::Pool;
 use crate::reader::ReadCore;
 use crate::record::Entries;
 use crate::stats::{Counters, Stats};
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::ticket::Ticket;
 use crate::watermark::Watermark;
 
@@ -89,6 +89,8 @@ pub(crate) struct Writer {
     pub pool: Arc<Pool>,
     pub durable: Watermark,
     pub written: Watermark,
+    /// The queue's, for those who only look.
+    pub epoch: AtomicU64,
     commit_bytes_max: usize,
     queue_bytes_max: usize,
     idle_mark: Option<Duration>,
@@ -122,6 +124,7 @@ impl Writer {
             ready: VecDeque::new(),
             open: None,
             next_sequence: log.next_sequence,
+            epoch: 0,
             bytes: 0,
             policy: parts.policy,
             flushing: false,
@@ -147,6 +150,7 @@ impl Writer {
             pool: log.pool.clone(),
             durable: Watermark::new(log.durable),
             written: Watermark::new(log.next_sequence - 1),
+            epoch: AtomicU64::new(0),
             commit_bytes_max: parts.commit_bytes_max,
             queue_bytes_max: parts.queue_bytes_max,
             idle_mark: parts.idle_mark,
@@ -219,6 +223,9 @@ impl Writer {
             }
             if queue.closed {
                 return Err(Error::Closed);
+            }
+            if let Some(given) = how.epoch.filter(|&given| given != queue.epoch) {
+                return Err(Error::StaleEpoch { current: queue.epoch, given });
             }
             if queue.no_space && !how.reserved {
                 drop(queue);

@@ -42,6 +42,8 @@ pub(super) struct Queue {
     pub(super) ready: VecDeque<Gathering>,
     pub(super) open: Option<Gathering>,
     pub(super) next_sequence: Sequence,
+    /// Grows with each refusal, together with the rewinding of `next_sequence`.
+    pub(super) epoch: u64,
     pub(super) bytes: usize,
     pub(super) policy: SyncPolicy,
     /// Somebody leads, or was told to.

@@ -284,6 +284,16 @@ fn row_14_a_queue_that_does_not_fit() {
     let last = sequences[kept - 1].1;
     assert_eq!((journal.written(), journal.durable(), journal.appended()), (last, last, last));
     check(&journal, 1, last, 1000);
+    // Who would follow on what was refused is told so, and nothing of it is stored.
+    let current = journal.epoch();
+    assert!(current > 0, "a refusal begins an epoch");
+    let mut batch = Batch::new();
+    batch.push(1, 0, b"follows on what was refused");
+    let stale = journal.append_batch(&batch, Append { epoch: Some(0), ..Append::default() });
+    assert!(matches!(stale, Err(Error::StaleEpoch { current: told, given: 0 }) if told == current), "{stale:?}");
+    disk.set_capacity(None);
+    let again = journal.append_batch(&batch, Append { epoch: Some(current), ..Append::default() });
+    assert_eq!(again.and_then(|ticket| ticket.wait()).expect("follows on what is there"), last + 1);
 }
 
 #[test]
