@@ -728,3 +728,31 @@ fn row_29_the_writer_is_dropped_and_fails() {
         assert!(matches!(held.wait(), Err(Error::Unknown { .. })));
     }
 }
+
+/// Without threads, waiting for one record syncs everything, and a record that was queued behind it did not fit: the one
+/// that was waited for was said to be refused, though it was stored (found by the Raft log's campaign).
+#[test]
+fn row_14_a_refusal_is_told_to_its_own_ticket_only() {
+    let disk = SimDisk::new(1);
+    let (journal, _) = open(&disk, &Options { policy: INTERVAL, ..small() });
+    disk.set_capacity(Some(disk.used()));
+    let mut round = 0;
+    loop {
+        round += 1;
+        let waited = journal.append(1, 0, &payload(round, 3000)).expect("queues");
+        if waited.wait_written().is_err() {
+            break;
+        }
+        let behind = journal.append(1, 0, &payload(round + 1, 20_000)).expect("queues");
+        let (first, last) = (waited.first(), behind.last());
+        let result = waited.wait();
+        assert_eq!(result.expect("was written before"), first);
+        if behind.level().is_err() {
+            assert_eq!((journal.durable(), journal.appended()), (first, first));
+            return;
+        }
+        assert_eq!(behind.wait().expect("fits"), last);
+        round += 1;
+    }
+    panic!("no record was refused behind one that was written");
+}
