@@ -326,11 +326,24 @@ impl<T: Types, W: Wal> Group<T, W> {
             }
             let mut state = view.state.clone();
             state.save_vote(vote)?;
+            self.check_carried(&state)?;
             let touched = |anchors: &mut Anchors, sequence| anchors.vote = sequence;
             Ok(Some(Plan { state, change: Change::Nothing, touched }))
         };
         let ticket = self.submit(Step::Vote, &mut batch, &mut plan, &mut |_| ())?;
         self.receipt(Step::Vote, ticket).wait_durable()
+    }
+
+    /// A state that no record can hold could never be carried forward, and would keep its segment for ever.
+    fn check_carried(&self, state: &RaftLogState<T>) -> Result<(), Error<T>> {
+        let mut bytes = Vec::new();
+        Record::State(state.clone()).encode(&mut bytes).map_err(Error::Unstorable)?;
+        // Ids may grow to their bound.
+        let (bytes, max) = (bytes.len() + 3 * LEADER_BYTES_MAX, self.core.wal.record_bytes_max());
+        if bytes <= max {
+            return Ok(());
+        }
+        Err(WalError::TooLarge { what: "state", bytes: bytes as u64, max: max as u64 }.into())
     }
 
     pub fn accept_lost_vote(&self) {
@@ -370,6 +383,7 @@ impl<T: Types, W: Wal> Group<T, W> {
         let mut batch = self.lone(&Record::SaveUserData(data.clone()))?;
         let mut plan = |view: &View<T>, _: &Writing<T>, _: &mut Batch| {
             let state = RaftLogState { user_data: Some(data.clone()), ..view.state.clone() };
+            self.check_carried(&state)?;
             let touched = |anchors: &mut Anchors, sequence| anchors.user_data = sequence;
             Ok(Some(Plan { state, change: Change::Nothing, touched }))
         };

@@ -28,8 +28,9 @@ use crate::stats::RaftStats;
 use crate::types::{Stored, Types};
 use crate::wal::{JournalWal, Wal, WalSegment};
 
-/// Bytes of entries that are carried forward in one batch.
+/// Bytes of entries that are carried forward in one batch, at most; in small segments so many parts of one.
 const CARRY_BYTES: usize = 1 << 20;
+const CARRY_PARTS: usize = 16;
 
 /// Entries that should be there and are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -371,6 +372,7 @@ fn relocate_below<T: Types, W: Wal>(group: &Arc<Group<T, W>>, below: Sequence) -
     group.refresh();
     let runs: Vec<crate::index::Run> =
         crate::read(&group.view).index.runs(..).filter(|run| run.first_sequence < below).collect();
+    let bytes_max = CARRY_BYTES.min(group.core.config.chunk_max_size as usize / CARRY_PARTS);
     let mut moved = 0;
     let mut batch: Vec<(u64, Sequence, Bytes)> = Vec::new();
     let mut bytes = 0;
@@ -383,13 +385,13 @@ fn relocate_below<T: Types, W: Wal>(group: &Arc<Group<T, W>>, below: Sequence) -
                 Err(duramen_journal::Error::Released { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            bytes += record.payload.len();
-            batch.push((run.first_index + at, sequence, record.payload));
-            if bytes >= CARRY_BYTES {
+            if bytes + record.payload.len() > bytes_max && !batch.is_empty() {
                 moved += batch.len() as u64;
                 group.carry_entries(&std::mem::take(&mut batch))?.wait_durable()?;
                 bytes = 0;
             }
+            bytes += record.payload.len();
+            batch.push((run.first_index + at, sequence, record.payload));
         }
     }
     moved += batch.len() as u64;

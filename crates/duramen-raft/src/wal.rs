@@ -62,6 +62,10 @@ pub trait Wal: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Nothing of the batch is or will be stored.
     fn append(&self, batch: &Batch, how: Append) -> Result<Self::Ticket, WalError>;
+    /// The largest payload that one record may have.
+    fn record_bytes_max(&self) -> usize {
+        usize::MAX
+    }
     /// Grows with each refusal of something that was appended: what was appended before, and is not written, never will
     /// be, and its sequences are given again.
     fn epoch(&self) -> u64;
@@ -176,6 +180,10 @@ impl Wal for JournalWal {
 
     fn append(&self, batch: &Batch, how: Append) -> Result<duramen_journal::Ticket, WalError> {
         self.journal.append_batch(batch, how)
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        self.journal.record_bytes_max()
     }
 
     fn epoch(&self) -> u64 {

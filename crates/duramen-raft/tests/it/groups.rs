@@ -103,3 +103,15 @@ fn ten_thousand_groups_open_and_write() {
         check(&logs.group(number).expect("a group"), &[(1, 1..4)], 64);
     }
 }
+
+/// Entries that do not fit into one batch were carried forward in one, which the journal refused (found by the campaign).
+#[test]
+fn large_entries_are_moved_in_small_batches() {
+    let disk = SimDisk::new(1);
+    let (logs, _) = open(&disk, &small());
+    let slow = logs.group(1).expect("a group");
+    fill(&slow, 1, 1..5, 12_000);
+    fill(&logs.group(2).expect("a group"), 1, 1..10, 15_000);
+    assert!(logs.relocate(1, 1).expect("moves") >= 4);
+    check(&slow, &[(1, 1..5)], 12_000);
+}

@@ -109,6 +109,8 @@ fn every_bad_step_is_refused_and_changes_nothing() {
     assert_eq!(backwards, Refusal::LogIdReversal { current: id(2, 12), attempted: id(2, 11) });
     let bound = log.writer().append(vec![entry(2, 20, 40 << 10)]);
     assert!(matches!(bound, Err(Error::Wal(WalError::TooLarge { .. }))), "{bound:?}");
+    let data = writer.save_user_data(&Bytes::from(vec![0; 20_000]));
+    assert!(matches!(data, Err(Error::Wal(WalError::TooLarge { what: "state", .. }))), "{data:?}");
 
     let reader = log.reader();
     assert!(matches!(reader.entry(12), Err(Error::Purged { index: 12, first: 13 })));
