@@ -84,6 +84,22 @@ impl BodyBuffer {
         }
     }
 
+    /// Lets `write` put bytes behind the body, into a vector in which other bytes stand before them.
+    ///
+    /// # Panics
+    /// If `write` takes bytes away.
+    pub fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.bytes.len();
+        write(&mut self.bytes);
+        assert!(self.bytes.len() >= before, "a payload is put behind what is there");
+        // The vector may have grown by its own rules, which know nothing of pages.
+        let commit_at = self.body_at.saturating_sub(COMMIT_HEADER_BYTES);
+        let moved = self.is_framed() && self.bytes[commit_at..].as_ptr().align_offset(PAGE_BYTES) != 0;
+        if moved || (!self.is_framed() && self.len() >= FRAMED_FROM) {
+            self.relocate(2 * self.len(), true);
+        }
+    }
+
     /// Grows the body with zeros. Up to two pages of them are provided for and move nothing.
     pub fn grow_to(&mut self, length: usize) {
         if self.body_at + length > self.bytes.capacity() {
@@ -190,6 +206,20 @@ mod tests {
             assert_eq!(buffer.body().as_ptr(), before, "{length}");
             buffer.truncate(length);
         }
+    }
+
+    #[test]
+    fn bytes_put_behind_by_others_leave_the_layout_as_it_is() {
+        let mut buffer = BodyBuffer::default();
+        let mut expected = Vec::new();
+        for round in 0..400u32 {
+            let piece = round.to_le_bytes().repeat(1 + (round as usize * 37) % 900);
+            buffer.append_with(|bytes| bytes.extend_from_slice(&piece));
+            expected.extend_from_slice(&piece);
+            assert_eq!(buffer.is_framed(), expected.len() >= FRAMED_FROM);
+            assert!(!buffer.is_framed() || is_aligned(&mut buffer), "round {round}");
+        }
+        assert_eq!(buffer.body(), expected);
     }
 
     #[test]

@@ -173,6 +173,21 @@ impl Error {
         Error::Io { action: "sync", path: path.to_path_buf(), offset: None, source: Arc::new(source) }
     }
 
+    /// What readers are told.
+    fn tell_of_reading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Released { sequence, first } => {
+                write!(f, "record {sequence} was released; the first stored is {first}")
+            }
+            Error::NotYet { sequence, next } => write!(f, "record {sequence} does not exist yet; the next is {next}"),
+            Error::InGap { sequence, resume } => {
+                write!(f, "record {sequence} is known to be lost; the next good one is {resume}")
+            }
+            Error::DamagedRecord(damage) | Error::UnreadableRecord(damage) => write!(f, "{damage}"),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether space has run out.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Error::NoSpace { .. })
@@ -244,14 +259,11 @@ impl fmt::Display for Error {
                 f,
                 "appends were refused since epoch {given} (now {current}): look which of them failed, and append those first"
             ),
-            Error::Released { sequence, first } => {
-                write!(f, "record {sequence} was released; the first stored is {first}")
-            }
-            Error::NotYet { sequence, next } => write!(f, "record {sequence} does not exist yet; the next is {next}"),
-            Error::InGap { sequence, resume } => {
-                write!(f, "record {sequence} is known to be lost; the next good one is {resume}")
-            }
-            Error::DamagedRecord(damage) | Error::UnreadableRecord(damage) => write!(f, "{damage}"),
+            Error::Released { .. }
+            | Error::NotYet { .. }
+            | Error::InGap { .. }
+            | Error::DamagedRecord(_)
+            | Error::UnreadableRecord(_) => self.tell_of_reading(f),
             Error::InvalidOption { option, reason } => write!(f, "option {option}: {reason}"),
         }
     }

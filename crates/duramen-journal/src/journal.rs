@@ -19,7 +19,7 @@ use crate::reader::{Cursor, ReadCore};
 use crate::record::{Batch, Entries, Record, RecordRef};
 use crate::report::Report;
 use crate::stats::Stats;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, Ordering, lock};
 use crate::ticket::Ticket;
 use crate::writer::Writer;
 use crate::{LogNumber, Sequence};
@@ -116,11 +116,6 @@ impl Journal {
         self.writer().append_drain(batch, how)
     }
 
-    /// How often commits were refused for want of space since opening: see [`Append::epoch`].
-    pub fn epoch(&self) -> u64 {
-        self.writer().epoch()
-    }
-
     /// Makes everything appended so far durable; returns the highest durable sequence.
     pub fn sync(&self) -> Result<Sequence, Error> {
         self.writer().sync()
@@ -154,6 +149,12 @@ impl Journal {
     /// The highest sequence given; 0: none.
     pub fn appended(&self) -> Sequence {
         self.writer().appended_upto()
+    }
+
+    /// How often appends were refused for want of space, since opening. Each refusal takes back all sequences from the
+    /// refused one on, so that what was appended in an earlier epoch and is not written by now never will be.
+    pub fn epoch(&self) -> u64 {
+        self.writer().epoch.load(Ordering::SeqCst)
     }
 
     /// The first stored sequence; above [`Journal::written`] if nothing is stored.

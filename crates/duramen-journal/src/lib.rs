@@ -26,7 +26,7 @@ pub use crate::format::{Codec, LogCounts};
 pub use crate::journal::{Follow, Journal, Scan, SegmentInfo};
 pub use crate::observer::{Observer, ObserverFactory};
 pub use crate::options::{Append, Class, FreshPages, OnDamage, Options, SyncPolicy, TornTail, WhenFull};
-pub use crate::record::{Batch, Record};
+pub use crate::record::{Batch, Record, RecordRef};
 pub use crate::report::{Cut, Damage, DamageKind, End, Gap, Report};
 pub use crate::stats::{Histogram, Stats};
 pub use crate::ticket::{Level, Ticket};

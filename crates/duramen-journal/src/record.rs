@@ -98,6 +98,33 @@ impl Batch {
         self.body.extend_from_slice(payload);
     }
 
+    /// Adds one record whose payload `write` puts behind what is there: for payloads that are made of several parts, so
+    /// that they are copied once. A batch over the journal's bound fails when it is appended.
+    ///
+    /// # Panics
+    /// As [`Batch::push`], and if `write` takes bytes away.
+    pub fn push_with(&mut self, log: LogNumber, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.body.len();
+        self.push(log, kind, &[]);
+        let from = self.body.len();
+        self.body.append_with(write);
+        let payload = &self.body.body()[from..];
+        let payload_bytes = u32::try_from(payload.len()).expect("a record stays below 4 GiB");
+        let header = RecordHeader { payload_bytes, payload_crc: payload_checksum(payload), log, kind, more: false };
+        self.largest = self.largest.max(payload.len());
+        self.body.body_mut()[at..from].copy_from_slice(&header.encode_open());
+    }
+
+    /// The records in it, in order: each one's log, kind and payload.
+    pub fn records(&self) -> impl Iterator<Item = (LogNumber, u8, &[u8])> {
+        self.places.iter().map(|&place| {
+            let at = place as usize;
+            let header = RecordHeader::decode_trusted(&self.body.body()[at..]).expect("encoded when it was pushed");
+            let from = at + RECORD_HEADER_BYTES;
+            (header.log, header.kind, &self.body.body()[from..from + header.payload_bytes as usize])
+        })
+    }
+
     /// Records in it.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -187,5 +214,29 @@ impl<'a> Entries<'a> {
                 body.extend_from_slice(batch.body.body());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_tells_what_was_put_into_it() {
+        let mut batch = Batch::new();
+        batch.push(1, 7, b"one");
+        batch.push_with(2, 8, |out| {
+            out.extend_from_slice(b"in two ");
+            out.extend_from_slice(b"parts");
+        });
+        batch.push_with(3, 9, |_| ());
+        let records: Vec<_> = batch.records().collect();
+        assert_eq!(records, [(1, 7, &b"one"[..]), (2, 8, &b"in two parts"[..]), (3, 9, &b""[..])]);
+        let mut same = Batch::new();
+        records.iter().for_each(|&(log, kind, payload)| same.push(log, kind, payload));
+        assert_eq!(
+            (same.body.body(), same.places, same.largest, same.logs),
+            (batch.body.body(), batch.places, batch.largest, batch.logs)
+        );
     }
 }

@@ -4,3 +4,5 @@
 pub mod lines;
 
 pub use duramen_journal as journal;
+#[cfg(feature = "raft")]
+pub use duramen_raft as raft;

@@ -171,6 +171,7 @@ impl Writer {
             queue.next_sequence = commit.first;
         }
         queue.epoch += 1;
+        self.epoch.store(queue.epoch, Ordering::SeqCst);
         queue.no_space = lead.log.no_space;
         let mut done = Done { error: Some(error), ..Done::default() };
         done.failed.push(commit);

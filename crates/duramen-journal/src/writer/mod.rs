@@ -31,7 +31,7 @@ use crate::pool::Pool;
 use crate::reader::ReadCore;
 use crate::record::{Batch, Entries, Extent};
 use crate::stats::{Counters, Stats};
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::ticket::Ticket;
 use crate::watermark::Watermark;
 
@@ -90,6 +90,8 @@ pub(crate) struct Writer {
     pub pool: Arc<Pool>,
     pub durable: Watermark,
     pub written: Watermark,
+    /// The queue's, for those who only look.
+    pub epoch: AtomicU64,
     commit_bytes_max: usize,
     queue_bytes_max: usize,
     idle_mark: Option<Duration>,
@@ -149,6 +151,7 @@ impl Writer {
             pool: log.pool.clone(),
             durable: Watermark::new(log.durable),
             written: Watermark::new(log.next_sequence - 1),
+            epoch: AtomicU64::new(0),
             commit_bytes_max: parts.commit_bytes_max,
             queue_bytes_max: parts.queue_bytes_max,
             idle_mark: parts.idle_mark,
@@ -192,9 +195,6 @@ impl Writer {
     ) -> Result<Ticket, Error> {
         self.check(&batch)?;
         let mut queue = self.wait_for_room(batch.bytes, how)?;
-        if let Some(given) = how.epoch.filter(|&given| given != queue.epoch) {
-            return Err(Error::StaleEpoch { given, current: queue.epoch });
-        }
         let never = queue.policy == SyncPolicy::Never && matches!(how.class, Class::Policy | Class::OnFlush);
         let records = batch.records as u64;
         self.make_open(&mut queue, &batch, how.reserved);
@@ -249,6 +249,9 @@ impl Writer {
             }
             if queue.closed {
                 return Err(Error::Closed);
+            }
+            if let Some(given) = how.epoch.filter(|&given| given != queue.epoch) {
+                return Err(Error::StaleEpoch { current: queue.epoch, given });
             }
             if queue.no_space && !how.reserved {
                 drop(queue);

@@ -93,8 +93,12 @@ impl Commit {
             }
             if writer.inline && level == DURABLE && !prompt {
                 drop(queue);
-                writer.sync()?;
-                continue;
+                match writer.sync() {
+                    // What was refused is gone from the queue, and may have been queued behind this commit: its own
+                    // completion tells.
+                    Err(error) if !error.is_no_space() => return Err(error),
+                    _ => continue,
+                }
             }
             if !queue.flushing && queued_for(&queue, self) && (prompt || level == WRITTEN) {
                 queue.flushing = true;
@@ -115,7 +119,10 @@ impl Commit {
         if writer.inline && kick == Kick::Asked && !prompt {
             // Nobody else will ever do it.
             drop(queue);
-            let _ = writer.sync();
+            if writer.sync().is_err_and(|error| error.is_no_space()) {
+                // Something behind it was refused, and is gone from the queue.
+                let _ = writer.sync();
+            }
             return;
         }
         if !prompt || queue.flushing {

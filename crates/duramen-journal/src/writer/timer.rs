@@ -129,11 +129,6 @@ impl Writer {
         stats
     }
 
-    /// Refusals so far.
-    pub fn epoch(&self) -> u64 {
-        lock(&self.queue).epoch
-    }
-
     /// The highest sequence given.
     pub fn appended_upto(&self) -> Sequence {
         lock(&self.queue).next_sequence - 1

@@ -284,6 +284,16 @@ fn row_14_a_queue_that_does_not_fit() {
     let last = sequences[kept - 1].1;
     assert_eq!((journal.written(), journal.durable(), journal.appended()), (last, last, last));
     check(&journal, 1, last, 1000);
+    // Who would follow on what was refused is told so, and nothing of it is stored.
+    let current = journal.epoch();
+    assert!(current > 0, "a refusal begins an epoch");
+    let mut batch = Batch::new();
+    batch.push(1, 0, b"follows on what was refused");
+    let stale = journal.append_batch(&batch, Append { epoch: Some(0), ..Append::default() });
+    assert!(matches!(stale, Err(Error::StaleEpoch { current: told, given: 0 }) if told == current), "{stale:?}");
+    disk.set_capacity(None);
+    let again = journal.append_batch(&batch, Append { epoch: Some(current), ..Append::default() });
+    assert_eq!(again.and_then(|ticket| ticket.wait()).expect("follows on what is there"), last + 1);
 }
 
 /// A caller sends A and B, and A does not fit. Space comes back before it has looked at A's ticket: C, which builds on A,
@@ -748,4 +758,32 @@ fn row_29_the_writer_is_dropped_and_fails() {
         assert_eq!(*calls.lock().expect("nobody panics"), vec![true; usize::from(threads)]);
         assert!(matches!(held.wait(), Err(Error::Unknown { .. })));
     }
+}
+
+/// Without threads, waiting for one record syncs everything, and a record that was queued behind it did not fit: the one
+/// that was waited for was said to be refused, though it was stored (found by the Raft log's campaign).
+#[test]
+fn row_14_a_refusal_is_told_to_its_own_ticket_only() {
+    let disk = SimDisk::new(1);
+    let (journal, _) = open(&disk, &Options { policy: INTERVAL, ..small() });
+    disk.set_capacity(Some(disk.used()));
+    let mut round = 0;
+    loop {
+        round += 1;
+        let waited = journal.append(1, 0, &payload(round, 3000)).expect("queues");
+        if waited.wait_written().is_err() {
+            break;
+        }
+        let behind = journal.append(1, 0, &payload(round + 1, 20_000)).expect("queues");
+        let (first, last) = (waited.first(), behind.last());
+        let result = waited.wait();
+        assert_eq!(result.expect("was written before"), first);
+        if behind.level().is_err() {
+            assert_eq!((journal.durable(), journal.appended()), (first, first));
+            return;
+        }
+        assert_eq!(behind.wait().expect("fits"), last);
+        round += 1;
+    }
+    panic!("no record was refused behind one that was written");
 }

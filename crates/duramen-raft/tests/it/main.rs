@@ -1,0 +1,14 @@
+//! The integration tests of the Raft log, in one binary.
+
+mod format;
+#[cfg(feature = "sim")]
+mod full_disk;
+#[cfg(feature = "sim")]
+mod golden;
+#[cfg(feature = "sim")]
+mod groups;
+#[cfg(feature = "sim")]
+mod log;
+mod own_wal;
+#[cfg(feature = "sim")]
+mod simulated;
