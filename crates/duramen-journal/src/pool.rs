@@ -95,8 +95,8 @@ struct State {
     /// A smaller file held back for a full disk; whether one is to be made.
     reserve: Option<PathBuf>,
     reserve_wanted: bool,
-    /// A released segment became a spare: the owner releases, and zeros need not be written ahead of that.
-    recycles: bool,
+    /// The stock has run out and is being filled up. While some of it is left nobody is disturbed for more.
+    restocking: bool,
     seals: Vec<Seal>,
     retired: Vec<Arc<Segment>>,
     busy: bool,
@@ -107,6 +107,16 @@ struct State {
 }
 
 impl State {
+    /// Whether spare files are to be made: from the last one's going until the stock is full.
+    fn restocks(&mut self, spares_max: usize) -> bool {
+        match self.spares.len() + self.blanks.len() {
+            stock if stock >= spares_max => self.restocking = false,
+            0 => self.restocking = true,
+            _ => {}
+        }
+        self.restocking
+    }
+
     /// A file that need not be made: a used one first, because it costs no zeros.
     fn spare(&mut self) -> Option<(PathBuf, FileKind)> {
         let used = self.spares.pop().map(|path| (path, FileKind::Recycled));
@@ -159,7 +169,15 @@ impl Pool {
             folder,
             plan,
             counters,
-            state: Mutex::new(State { spares, blanks, spare_number, reserve, reserve_wanted, ..State::default() }),
+            state: Mutex::new(State {
+                spares,
+                blanks,
+                spare_number,
+                reserve,
+                reserve_wanted,
+                restocking: plan.spares_max > 0,
+                ..State::default()
+            }),
             urgent: AtomicBool::new(false),
             word: AtomicU32::new(0),
             direct: AtomicBool::new(true),
@@ -289,8 +307,7 @@ impl Pool {
             let made = self.make_reserve();
             return self.done(|state| state.reserve = made.ok());
         }
-        let stock = state.spares.len() + state.blanks.len() < self.plan.spares_max && self.stocks();
-        if stock && !state.recycles && !stopped && state.no_space.is_none() && state.ready.is_some() {
+        if state.restocks(self.plan.spares_max) && self.stocks() && !stopped && state.no_space.is_none() && state.ready.is_some() {
             state.spare_number += 1;
             let number = state.spare_number;
             let at_hand = 1 + state.spares.len() + state.blanks.len();
@@ -317,7 +334,6 @@ impl Pool {
             return self.done(|state| {
                 if kept {
                     state.spares.push(spare);
-                    state.recycles = true;
                 }
             });
         }
@@ -360,8 +376,7 @@ impl Pool {
     /// Whether everything that is made ahead is made.
     pub fn is_stocked(&self) -> bool {
         let state = lock(&self.state);
-        let full = state.spares.len() + state.blanks.len() >= self.plan.spares_max;
-        let stocked = full || state.recycles || !self.stocks();
+        let stocked = !state.restocking || !self.stocks();
         !state.busy && state.wanted.is_none() && state.seals.is_empty() && (stocked || state.no_space.is_some())
     }
 
