@@ -531,7 +531,7 @@ impl Log {
             Err(error) => return Err(Failure::Fatal(error)),
         };
         // In the held-back file only what is reserved goes on, until a further file can be made.
-        self.no_space = prepared.header.segment_bytes < self.limits.segment_bytes;
+        self.no_space = prepared.header.segment_bytes != self.limits.segment_bytes;
         self.begin(prepared, 0)
     }
 

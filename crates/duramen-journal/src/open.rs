@@ -348,6 +348,15 @@ fn start(
     Ok(Opened { writer, report, workers, lock })
 }
 
+/// The length of the file that is held back for a full disk. No other file has it: by its length an opening knows that it
+/// stands in this one, where only what is reserved goes on.
+fn reserve_bytes(segment_bytes: u32) -> u32 {
+    match (segment_bytes / 16).max(256 << 10) & !(PAGE_BYTES as u32 - 1) {
+        short if short < segment_bytes => short,
+        _ => segment_bytes + PAGE_BYTES as u32,
+    }
+}
+
 /// The files that are not being written, and the thread that keeps them, if the environment has threads.
 fn keeper_of(
     path: &Path,
@@ -361,7 +370,7 @@ fn keeper_of(
     let plan = FilePlan {
         journal_id: gathered.journal_id,
         segment_bytes,
-        reserve_bytes: (segment_bytes / 16).max(256 << 10).min(segment_bytes) & !4095,
+        reserve_bytes: reserve_bytes(segment_bytes),
         growing: disk.file_system(path).map(|system| system.copy_on_write).unwrap_or(false),
         spares_max: usize::from(options.spares_max),
         stock: options.stock,
@@ -415,9 +424,7 @@ fn log_of(
         unsealed: None,
         scratch: BodyBuffer::default(),
         // A segment of the held-back file's length is that file; any other short one stems from other options.
-        no_space: active.segment.header.segment_bytes == plan.reserve_bytes
-            && plan.reserve_bytes < limits.segment_bytes
-            && !plan.growing,
+        no_space: active.segment.header.segment_bytes == plan.reserve_bytes && !plan.growing,
         inline: keeper.worker.is_none(),
         aligned: Vec::new(),
         unstarted: 0,

@@ -307,7 +307,12 @@ impl Pool {
             let made = self.make_reserve();
             return self.done(|state| state.reserve = made.ok());
         }
-        if state.restocks(self.plan.spares_max) && self.stocks() && !stopped && state.no_space.is_none() && state.ready.is_some() {
+        if state.restocks(self.plan.spares_max)
+            && self.stocks()
+            && !stopped
+            && state.no_space.is_none()
+            && state.ready.is_some()
+        {
             state.spare_number += 1;
             let number = state.spare_number;
             let at_hand = 1 + state.spares.len() + state.blanks.len();

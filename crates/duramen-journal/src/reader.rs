@@ -83,8 +83,15 @@ impl ReadCore {
         }
     }
 
-    /// Why a sequence before the first segment is in none: it was released, or opening could not get at it.
+    /// Why a sequence before the first segment is in none: it was released, it is known to be lost, or opening could not
+    /// get at it.
     fn below_first(&self, sequence: Sequence, first: Sequence) -> Error {
+        if let Some(header) = self.catalog.all().first().map(|segment| segment.header)
+            && header.gap_first != 0
+            && (header.gap_first..header.first_sequence).contains(&sequence)
+        {
+            return Error::InGap { sequence, resume: header.first_sequence };
+        }
         let touches = |damage: &&Damage| {
             damage.what.refuses_writing()
                 && damage.first.is_some_and(|from| from <= sequence)

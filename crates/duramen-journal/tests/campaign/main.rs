@@ -4,6 +4,7 @@
 //! `DURAMEN_CAMPAIGN_STATES` is the goal in states over all workloads; `DURAMEN_CAMPAIGN_ONLY` names one workload;
 //! `DURAMEN_CAMPAIGN_REPLAY` with it replays one crash.
 
+mod aside;
 mod checker;
 mod damage;
 mod flips;
@@ -13,8 +14,9 @@ mod workloads;
 
 use std::time::Instant;
 
-use duramen_journal::disk::sim::{Budget, Counts, explore, replay, sweep_faults};
+use duramen_journal::disk::sim::{Budget, Counts, Scenario, explore, replay, sweep_faults};
 
+use aside::Aside;
 use script::Script;
 
 /// States of the plain test run, which a newcomer waits for.
@@ -41,20 +43,15 @@ fn budget(states_max: u64) -> Budget {
     }
 }
 
-fn try_script(script: &Script, states_max: u64) -> Counts {
-    let budget = budget(states_max);
-    let result = if script.sweep { sweep_faults(script, &budget, &|| ()) } else { explore(script, &budget, &|| ()) };
-    result.unwrap_or_else(|failure| panic!("{}: {failure}", script.name))
-}
-
-/// Tries a script and prints what it came to.
+/// Tries a scenario and prints what it came to.
 #[allow(clippy::disallowed_methods, reason = "the time that a workload takes is printed")]
-fn told(script: &Script, states_max: u64) -> Counts {
+fn told<S: Scenario>(name: &str, scenario: &S, sweep: bool, budget: &Budget) -> Counts {
     let began = Instant::now();
-    let tried = try_script(script, states_max);
+    let result = if sweep { sweep_faults(scenario, budget, &|| ()) } else { explore(scenario, budget, &|| ()) };
+    let tried = result.unwrap_or_else(|failure| panic!("{name}: {failure}"));
     println!(
         "{:28} {:7} states ({:6} nested, {:5} kills), {:6} duplicates, {:4} moments, {:7.0} a second",
-        script.name,
+        name,
         tried.states,
         tried.nested,
         tried.kills,
@@ -79,9 +76,15 @@ fn campaign() {
     let only = std::env::var("DURAMEN_CAMPAIGN_ONLY").ok();
     let scripts: Vec<Script> =
         workloads::all().into_iter().filter(|script| only.as_ref().is_none_or(|only| *only == script.name)).collect();
+    let asides: Vec<Aside> =
+        aside::all().into_iter().filter(|aside| only.as_ref().is_none_or(|only| *only == aside.name)).collect();
     if let Ok(choice) = std::env::var("DURAMEN_CAMPAIGN_REPLAY") {
-        replay(&scripts[0], &budget(u64::MAX), &choice).unwrap_or_else(|failure| panic!("{failure}"));
-        return;
+        let replayed = match (scripts.first(), asides.first()) {
+            (Some(script), _) => replay(script, &budget(u64::MAX), &choice),
+            (None, Some(aside)) => replay(aside, &budget(u64::MAX), &choice),
+            (None, None) => panic!("no workload has this name"),
+        };
+        return replayed.unwrap_or_else(|failure| panic!("{failure}"));
     }
     let mut counts = Counts::default();
     let mut bits = 0;
@@ -95,16 +98,21 @@ fn campaign() {
         bits = flips::flip_all(every, threads()).unwrap_or_else(|message| panic!("{message}"));
         println!("{:28} {bits:7} bits, {:7.0} a second", "flips", bits as f64 / began.elapsed().as_secs_f64());
     }
+    for aside in &asides {
+        let budget = Budget { nested_images_per_recovery_max: aside.nested, ..budget((goal / aside.share).max(50)) };
+        counts.add(&told(aside.name, aside, aside.sweep, &budget));
+    }
     for (place, script) in scripts.iter().enumerate() {
         let share = goal.saturating_sub(counts.states) / (scripts.len() - place) as u64;
-        counts.add(&told(script, share.max(50)));
+        counts.add(&told(&script.name, script, script.sweep, &budget(share.max(50))));
     }
-    let mut workloads = scripts.len() as u64;
+    let mut workloads = (scripts.len() + asides.len()) as u64;
+    let named = workloads;
     // What the workloads could not use of the budget goes to more of those that chance makes.
     while only.is_none() && counts.states < goal {
         workloads += 1;
-        let script = workloads::random(workloads::RANDOM + workloads - scripts.len() as u64);
-        counts.add(&told(&script, (goal - counts.states).min(100_000)));
+        let script = workloads::random(workloads::RANDOM + workloads - named);
+        counts.add(&told(&script.name, &script, script.sweep, &budget((goal - counts.states).min(100_000))));
     }
     println!(
         "campaign: {} states ({} nested, {} duplicates skipped), {bits} bits flipped, all found; {workloads} workloads",

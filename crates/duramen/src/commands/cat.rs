@@ -31,7 +31,8 @@ pub fn run(arguments: &cli::Cat, stop: &Stop) -> anyhow::Result<Exit> {
         eprintln!("duramen: {what} of a killed writer left out: nobody was told that they are stored");
     }
     let report = reader.report();
-    let unreadable = |error: &Error| Exit::of_journal(error) == Exit::Unreadable;
+    // A file that cannot be opened is no damage either.
+    let unreadable = |error: &Error| matches!(error, Error::Io { .. }) || Exit::of_journal(error) == Exit::Unreadable;
     for error in &printer.errors {
         eprintln!("duramen: {}: {error}", word(unreadable(error)));
     }

@@ -10,8 +10,10 @@
 mod bad_input;
 mod damage;
 mod demo;
+mod file_systems;
 mod harness;
 mod kill;
+mod mounted;
 mod power_cut;
 mod round_trip;
 mod signals;

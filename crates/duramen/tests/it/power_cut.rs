@@ -1,25 +1,22 @@
-//! The power cut on a real file system: ext4 in an image file, a real writer on it, and the shutdown ioctl of ext4, which
-//! drops everything that the file system has not made durable, its own journal's last transaction included. After
-//! mounting again, everything acknowledged must be there.
+//! The power cut on a real file system: ext4 or xfs in an image file, a real writer on it, and the shutdown ioctl that both
+//! have, which drops everything that the file system has not made durable, its own journal's last transaction included.
+//! After mounting again, everything acknowledged must be there.
 //!
 //! Acknowledged means: read from the writer before the ioctl began. Unlike a power cut, the ioctl takes milliseconds, and
 //! the kernel lets the syncs that it overtakes return success although their data is gone (seen with strace on Linux
 //! 6.18: `fdatasync` called before the ioctl, returned 0 after it, its pages missing after mounting). With the power truly
 //! gone nobody would have heard of them; they are counted apart.
 //!
-//! Ignored by default, because it needs root, `mkfs.ext4` and loop devices; it says so where they are missing.
-//! `DURAMEN_POWER_CUTS` sets the number of cuts, `DURAMEN_SEED` replays the choices (not the timing).
+//! Ignored by default, because it needs root, the `mkfs` tools and loop devices; it says so where they are missing.
+//! `DURAMEN_POWER_CUTS` sets the number of cuts (xfs takes a quarter of them), `DURAMEN_SEED` replays the choices (not the timing).
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::harness::{Folder, Random, Writer, acknowledged, assert_code, cat, code, is_root, setting, stderr, wait};
-
-/// Room for the segments of 16 MiB that `--edge` prepares, and more; the image is sparse.
-const IMAGE_BYTES: u64 = 256 << 20;
+use crate::harness::{Random, Writer, acknowledged, assert_code, cat, code, setting, stderr, wait};
+use crate::mounted::FileSystem;
 
 /// Lines after which a fresh journal is begun, so that each check stays short.
 const LINES_PER_JOURNAL: u64 = 20_000;
@@ -39,82 +36,6 @@ fn line(number: u64) -> Vec<u8> {
     bytes.extend((0..length).map(|place| b'a' + ((place + number) % 26) as u8));
     bytes.push(b'\n');
     bytes
-}
-
-/// Runs a system tool; its words on failure.
-fn tool(program: &str, words: &[&Path]) -> Result<(), String> {
-    let output = Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(format!("{program}: {}", stderr(&output).trim())) }
-}
-
-/// An ext4 file system in an image file. Unmounted and removed when dropped, also by a failing test.
-struct FileSystem {
-    mounted: bool,
-    place: PathBuf,
-    image: PathBuf,
-    _folder: Folder,
-}
-
-impl FileSystem {
-    fn new() -> Result<FileSystem, String> {
-        let folder = Folder::new();
-        let (image, place) = (folder.join("image"), folder.join("mounted"));
-        fs::create_dir(&place).expect("the temporary folder can be written");
-        File::create(&image).and_then(|file| file.set_len(IMAGE_BYTES)).expect("a sparse file");
-        tool("mkfs.ext4", &[Path::new("-q"), Path::new("-F"), &image])?;
-        let mut made = FileSystem { mounted: false, place, image, _folder: folder };
-        made.mount()?;
-        Ok(made)
-    }
-
-    /// Mounting replays the journal of ext4, as after a power cut.
-    fn mount(&mut self) -> Result<(), String> {
-        tool("mount", &[Path::new("-o"), Path::new("loop"), &self.image, &self.place])?;
-        self.mounted = true;
-        Ok(())
-    }
-
-    fn unmount(&mut self) -> Result<(), String> {
-        tool("umount", &[&self.place])?;
-        self.mounted = false;
-        Ok(())
-    }
-
-    /// Cuts the power: nothing reaches the image from here on, and the file system answers with errors.
-    #[allow(unsafe_code, reason = "the kernel offers the power cut as an ioctl only")]
-    fn cut(&self) {
-        /// `EXT4_IOC_SHUTDOWN`, in the kernel's fs/ext4/ext4.h.
-        const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
-        /// Does not write the journal out first, as `EXT4_GOING_FLAGS_LOGFLUSH` would.
-        const NO_LOG_FLUSH: u32 = 2;
-        let root = File::open(&self.place).expect("the file system is mounted");
-        // SAFETY: the operation reads one u32 through the pointer, and a `Setter` of a u32 gives it just that.
-        let setter = unsafe { rustix::ioctl::Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH) };
-        // SAFETY: as above; the descriptor is open, and the call changes no memory of this process.
-        unsafe { rustix::ioctl::ioctl(&root, setter) }.expect("ext4 can be shut down by root");
-    }
-
-    /// Writes a file without a sync, which a true power cut loses. It shows that the cut is one.
-    fn release_canary(&self) {
-        let mut file = File::create(self.place.join("canary")).expect("there is room");
-        file.write_all(&[b'x'; 8192]).expect("there is room");
-    }
-
-    fn canary_lives(&self) -> bool {
-        let path = self.place.join("canary");
-        let lives = fs::read(&path).is_ok_and(|bytes| bytes == [b'x'; 8192]);
-        let _ = fs::remove_file(path);
-        lives
-    }
-}
-
-impl Drop for FileSystem {
-    fn drop(&mut self) {
-        // Lazily, because a failing test may still hold files open there; the loop device goes with the mount.
-        if self.mounted {
-            let _ = tool("umount", &[Path::new("-l"), &self.place]);
-        }
-    }
 }
 
 /// Lines that a writer acknowledged: until the cut began, and while it ran.
@@ -178,18 +99,23 @@ fn check(path: &Path, durable: u64, what: &str) -> u64 {
 #[test]
 #[ignore = "needs root, mkfs.ext4 and loop devices; .ci/run runs it"]
 fn power_cut_loses_nothing_acknowledged_on_ext4() {
-    if !is_root() {
-        println!("skipped: mounting needs root");
-        return;
-    }
-    let mut system = match FileSystem::new() {
+    cut_again_and_again("ext4", setting("DURAMEN_POWER_CUTS", 10));
+}
+
+#[test]
+#[ignore = "needs root, mkfs.xfs and loop devices; .ci/run runs it"]
+fn power_cut_loses_nothing_acknowledged_on_xfs() {
+    cut_again_and_again("xfs", setting("DURAMEN_POWER_CUTS", 10).div_ceil(4));
+}
+
+fn cut_again_and_again(kind: &str, cuts: u64) {
+    let mut system = match FileSystem::new(kind) {
         Ok(system) => system,
         Err(why) => {
-            println!("skipped: no ext4 in an image file here: {why}");
+            println!("skipped: no {kind} in an image file here: {why}");
             return;
         }
     };
-    let cuts = setting("DURAMEN_POWER_CUTS", 10);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
     let seed = setting("DURAMEN_SEED", now);
     println!("seed {seed}");
@@ -200,7 +126,7 @@ fn power_cut_loses_nothing_acknowledged_on_ext4() {
     for cut in 1..=cuts {
         let acknowledged = live_until_cut(&system, &path, present, &mut random);
         system.unmount().expect("nobody uses the file system any more");
-        system.mount().expect("ext4 recovers from the cut");
+        system.mount().expect("the file system recovers from the cut");
         canaries_lost += u64::from(!system.canary_lives());
         lines += acknowledged.before;
         lines_during += acknowledged.during;
@@ -212,7 +138,7 @@ fn power_cut_loses_nothing_acknowledged_on_ext4() {
             present = 0;
         }
     }
-    println!("{cuts} power cuts, {lines} lines acknowledged, 0 lost");
+    println!("{kind}: {cuts} power cuts, {lines} lines acknowledged, 0 lost");
     println!(
         "of {cuts} unsynced files {canaries_lost} lost, {lines_during} lines acknowledged during a cut and not counted, {:.1} s",
         begin.elapsed().as_secs_f64()
