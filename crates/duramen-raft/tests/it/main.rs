@@ -12,3 +12,5 @@ mod log;
 mod own_wal;
 #[cfg(feature = "sim")]
 mod simulated;
+#[cfg(feature = "sim")]
+mod threads;
