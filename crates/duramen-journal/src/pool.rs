@@ -87,6 +87,8 @@ pub(crate) struct Found {
 struct State {
     wanted: Option<u64>,
     ready: Option<Prepared>,
+    /// The last segment number that was handed out: its name is in use, and no file may be made under it again.
+    handed_out: u64,
     /// Files that were used.
     spares: Vec<PathBuf>,
     /// Files filled with zeros.
@@ -115,6 +117,11 @@ impl State {
             _ => {}
         }
         self.restocking
+    }
+
+    /// Whether a file for this segment number is still to be made.
+    fn lacks(&self, number: u64) -> bool {
+        number > self.handed_out && self.ready.as_ref().is_none_or(|ready| ready.header.number != number)
     }
 
     /// A file that need not be made: a used one first, because it costs no zeros.
@@ -212,7 +219,7 @@ impl Pool {
     /// Asks for a file for this segment number.
     pub fn want(&self, number: u64) {
         let mut state = lock(&self.state);
-        if state.ready.as_ref().is_none_or(|ready| ready.header.number != number) {
+        if state.lacks(number) {
             state.wanted = Some(number);
             state.no_space = None;
         }
@@ -289,7 +296,8 @@ impl Pool {
             return self.done(|state| state.failed = state.failed.take().or(result.err()));
         }
         let stopped = state.stopped;
-        if let Some(number) = state.wanted.take().filter(|_| !stopped) {
+        // It may have been asked for again while it was made, and be in use by now.
+        if let Some(number) = state.wanted.take().filter(|&number| !stopped && state.lacks(number)) {
             let spare = state.spare();
             state.busy = true;
             drop(state);
@@ -412,6 +420,7 @@ impl Pool {
                 break Err(error.clone());
             }
             if state.ready.as_ref().is_some_and(|ready| ready.header.number == number) {
+                state.handed_out = number;
                 break state.ready.take().ok_or(Error::Closed);
             }
             if state.busy {
@@ -429,6 +438,9 @@ impl Pool {
                 made = self.make(number, &reserve, FileKind::Reserve, fill);
             }
             self.done(|state| {
+                if made.is_ok() {
+                    state.handed_out = number;
+                }
                 if full {
                     state.reserve_wanted = state.reserve.is_none();
                     state.no_space = Some(Error::NoSpace { path: self.folder.clone() });

@@ -318,7 +318,7 @@ impl<T: Types, W: Wal> Group<T, W> {
         Ok(self.receipt(Step::Append, ticket))
     }
 
-    pub fn save_vote(&self, vote: &T::Vote) -> Result<(), Error<T>> {
+    pub fn save_vote(&self, vote: &T::Vote) -> Result<Receipt<T, W>, Error<T>> {
         let mut batch = self.lone(&Record::SaveVote(vote.clone()))?;
         let mut plan = |view: &View<T>, writing: &Writing<T>, _: &mut Batch| {
             if writing.vote_in_doubt {
@@ -331,7 +331,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             Ok(Some(Plan { state, change: Change::Nothing, touched }))
         };
         let ticket = self.submit(Step::Vote, &mut batch, &mut plan, &mut |_| ())?;
-        self.receipt(Step::Vote, ticket).wait_durable()
+        Ok(self.receipt(Step::Vote, ticket))
     }
 
     /// A state that no record can hold could never be carried forward, and would keep its segment for ever.

@@ -270,6 +270,17 @@ impl Index {
         self.push_run(&Run { first_index: index, first_sequence: sequence, count: 1, leader: leader.clone() })
     }
 
+    /// Adds one entry if it only makes the last run longer: the usual case, in a few instructions.
+    pub(crate) fn lengthen(&mut self, index: u64, sequence: Sequence, leader: &[u8]) -> bool {
+        let Some(chunk) = self.chunks.back_mut() else { return false };
+        let follows = chunk.end() == index && chunk.open.sequence + chunk.open.count == sequence;
+        let fits = follows && chunk.last_leader() == leader;
+        if fits {
+            chunk.open.count += 1;
+        }
+        fits
+    }
+
     /// Adds a run behind the last entry, with or without a hole before it.
     ///
     /// # Panics

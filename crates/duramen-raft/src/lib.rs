@@ -33,6 +33,8 @@ pub use wal::{JournalWal, OnDurable, Wal, WalSegment, WalTicket};
 /// One of the logs that share a folder: the number of its log in the journal. 0 is the journal's own.
 pub type GroupId = u32;
 
+#[cfg(any(feature = "openraft", feature = "openraft-09"))]
+mod adapter;
 mod cache;
 mod config;
 mod core;
@@ -43,6 +45,10 @@ mod group;
 pub mod index;
 mod log;
 mod logs;
+#[cfg(feature = "openraft-09")]
+pub mod openraft_09;
+#[cfg(feature = "openraft")]
+pub mod openraft_10;
 mod read;
 mod receipt;
 mod record;

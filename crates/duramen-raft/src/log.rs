@@ -158,6 +158,15 @@ impl<T: Types, W: Wal> RaftLogWriter<T, W> {
     /// # Errors
     /// [`crate::Refusal::VoteReversal`], [`Error::VoteInDoubt`], [`Error::Wal`].
     pub fn save_vote(&self, vote: &T::Vote) -> Result<(), Error<T>> {
+        self.log.group.save_vote(vote)?.wait_durable()
+    }
+
+    /// As [`RaftLogWriter::save_vote`], for a task that awaits the receipt. **Nothing is promised to anybody before it has
+    /// completed.**
+    ///
+    /// # Errors
+    /// As [`RaftLogWriter::save_vote`].
+    pub fn submit_vote(&self, vote: &T::Vote) -> Result<Receipt<T, W>, Error<T>> {
         self.log.group.save_vote(vote)
     }
 

@@ -785,3 +785,51 @@ fn row_14_a_refusal_is_told_to_its_own_ticket_only() {
     }
     panic!("no record was refused behind one that was written");
 }
+
+/// The file for the next segment was asked for again while it was being made, because the disk had been full. It was put in
+/// use, and then made a second time: under the same name, over acknowledged records (found by the Raft log's threads).
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the test is about threads")]
+fn row_14_many_threads_on_a_disk_that_fills_up_and_empties() {
+    for seed in 1..9 {
+        let disk = SimDisk::new(seed);
+        let (journal, _) = Journal::open_with(FOLDER, &small(), threaded(&disk)).expect("opens");
+        let stop = AtomicU32::new(0);
+        let refused = AtomicU32::new(0);
+        let durable = std::thread::scope(|scope| {
+            let appender = || {
+                let mut durable = 0;
+                while stop.load(Ordering::Relaxed) == 0 {
+                    match append(&journal, Class::Now, false, 1_500) {
+                        Ok(sequence) => durable = durable.max(sequence),
+                        Err(error) => {
+                            assert!(error.is_no_space(), "{error}");
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+                durable
+            };
+            let appenders: Vec<_> = (0..3).map(|_| scope.spawn(appender)).collect();
+            let running = || !appenders.iter().any(|thread| thread.is_finished());
+            for _ in 0..6 {
+                disk.set_capacity(Some(disk.used()));
+                let before = refused.load(Ordering::Relaxed);
+                while refused.load(Ordering::Relaxed) < before + 30 && running() {
+                    std::thread::yield_now();
+                }
+                disk.set_capacity(None);
+                let before = journal.written();
+                while journal.written() < before + 60 && running() {
+                    std::thread::yield_now();
+                }
+            }
+            stop.store(1, Ordering::Relaxed);
+            appenders.into_iter().filter_map(|thread| thread.join().ok()).max().unwrap_or(0)
+        });
+        drop(journal);
+        let (journal, report) = open(&disk.reboot(Crash::LoseAll), &small());
+        assert!(report.next > durable && durable > 360, "{durable} was acknowledged: {report}");
+        assert!(journal.scan(..).all(|record| record.is_ok()));
+    }
+}

@@ -63,6 +63,8 @@ impl Scenario for Script {
         let tell = |event| history.push(event);
         session.run(&self.actions, &tell);
         session.end(&tell);
+        let refused = history.added().iter().any(|event| matches!(event, Event::Refused(_)));
+        assert!(refused || !self.full, "the disk was to be full");
     }
 
     fn recover(&self, world: &World, history: &History<Event>) -> Result<(), String> {

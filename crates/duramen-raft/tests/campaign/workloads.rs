@@ -61,6 +61,13 @@ fn rotations(all: &mut Vec<Script>) {
     all.push(
         Script::new("sealed-then-cut", small(), vec![Cut(1, 2), Cut(2, 1), Vote(1), Append(1, 1, 40)]).after(fill),
     );
+    // What a sealed segment did to entries of an earlier one.
+    let seal = times(4, &[Append(2, 1, 15_000)]);
+    let mut sealed = vec![Cut(1, 2), PurgeBut(3, 1), Remove(4), Data(1), Vote(3)];
+    sealed.extend(&seal);
+    let mut before = vec![Append(1, 5, 600), Append(3, 4, 90), Append(4, 2, 90), Vote(4)];
+    before.extend(&seal);
+    all.push(Script::new("cut-then-sealed", small(), sealed).after(before));
     let many: Vec<Action> = (1..12).map(|group| Append(group, 1, 4_000)).collect();
     let mut many_purged = many.clone();
     many_purged.extend(many.iter().copied());
@@ -97,7 +104,7 @@ fn in_memory(all: &mut Vec<Script>) {
 fn full(all: &mut Vec<Script>) {
     let filling = [Append(1, 1, 12_000), Append(2, 1, 3_000), Append(1, 1, 12_000)];
     let mut steps = vec![Room(Some(0))];
-    steps.extend(times(3, &filling));
+    steps.extend(times(6, &filling));
     steps.extend([
         Vote(1),
         Cut(1, 1),

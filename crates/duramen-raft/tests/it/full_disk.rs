@@ -1,9 +1,13 @@
 //! A full disk: what the journal refuses is undone in memory, and the log goes on when there is space again.
 
-use duramen_journal::disk::sim::{Crash, SimDisk};
-use duramen_raft::{Config, Error, FlushPolicy, Plain, RaftLog, Refusal, Strategy};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::simulated::{check, entry, fill, id, open, small, vote};
+use duramen_journal::disk::sim::{Crash, Effect, Fault, Operation, SimDisk, errno};
+use duramen_journal::{Append, Batch, Error as WalError, Record, Sequence, Ticket};
+use duramen_raft::{Config, Error, FlushPolicy, JournalWal, Plain, RaftLog, RaftLogs, Refusal, Strategy, Wal};
+
+use crate::simulated::{FOLDER, check, entry, fill, id, open, small, vote};
 
 fn lazy() -> Config {
     let flush = FlushPolicy::Batch { threshold: 1 << 40, interval: std::time::Duration::from_secs(3600) };
@@ -106,4 +110,100 @@ fn nothing_follows_on_what_was_refused() {
     let read: Vec<_> = log.reader().stream(..).expect("a range").collect::<Result<Vec<_>, _>>().expect("reads");
     let wanted: Vec<_> = (1..held).map(|index| entry(1, index, if index < 3 { 100 } else { 3000 })).collect();
     assert_eq!(read, wanted);
+}
+
+/// A journal in which, when it is armed, everything that waits is refused right before the next append.
+#[derive(Debug)]
+struct Interrupting {
+    inner: JournalWal,
+    disk: SimDisk,
+    armed: AtomicBool,
+}
+
+impl Wal for Interrupting {
+    type Ticket = Ticket;
+
+    fn append(&self, batch: &Batch, how: Append) -> Result<Ticket, WalError> {
+        if self.armed.swap(false, Ordering::Relaxed) {
+            self.disk.fault(Fault::new(Effect::Error(errno::ENOSPC)).on(Operation::Write));
+            assert!(self.inner.flush().expect_err("the disk is full").is_no_space());
+            self.disk.clear_faults();
+        }
+        self.inner.append(batch, how)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    fn held(&self, group: u32) -> u64 {
+        self.inner.held(group)
+    }
+
+    fn written(&self) -> Sequence {
+        self.inner.written()
+    }
+
+    fn durable(&self) -> Sequence {
+        self.inner.durable()
+    }
+
+    fn first(&self) -> Sequence {
+        self.inner.first()
+    }
+
+    fn read(&self, sequence: Sequence) -> Result<Record, WalError> {
+        self.inner.read(sequence)
+    }
+
+    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), WalError> {
+        self.inner.scan(range, visit)
+    }
+
+    fn flush(&self) -> Result<Sequence, WalError> {
+        self.inner.flush()
+    }
+
+    fn sync(&self) -> Result<Sequence, WalError> {
+        self.inner.sync()
+    }
+
+    fn release(&self, below: Sequence) -> Result<(), WalError> {
+        self.inner.release(below)
+    }
+
+    fn close(&self) -> Result<(), WalError> {
+        self.inner.close()
+    }
+}
+
+/// A step was checked, and what it follows on was refused before it was appended: it must not be stored alone.
+#[test]
+fn a_refusal_between_the_check_and_the_append() {
+    let disk = SimDisk::new(1);
+    let options = duramen_journal::Options { kind: *b"raft\0\0\0\0", segment_bytes: 64 << 10, ..lazy().journal };
+    let world = disk.world();
+    let (inner, _) = JournalWal::open(FOLDER.as_ref(), &options, world.clone()).expect("opens");
+    let wal = Interrupting { inner, disk: disk.clone(), armed: AtomicBool::new(false) };
+    let (logs, _) = RaftLogs::<Plain, Interrupting>::with_wal(lazy(), wal, world.environment).expect("opens");
+    let log = logs.group(1).expect("a group");
+    let writer = log.writer();
+    writer.append(vec![entry(1, 1, 100), entry(1, 2, 100)]).expect("appends").wait_durable().expect("durable");
+    let refused = writer.append(vec![entry(1, 3, 100)]).expect("waits");
+    logs.wal().armed.store(true, Ordering::Relaxed);
+    let error = writer.append(vec![entry(1, 4, 100)]).expect_err("3 is not there");
+    assert!(cut_off(&error), "{error}");
+    assert!(refused.wait_durable().expect_err("was refused").is_no_space());
+    // What does not depend on it is tried again, and stands.
+    let refused = writer.append(vec![entry(1, 3, 100)]).expect("waits");
+    logs.wal().armed.store(true, Ordering::Relaxed);
+    writer.save_vote(&vote(9, 9)).expect("votes");
+    assert!(refused.wait_durable().is_err());
+    writer.append(vec![entry(1, 3, 70)]).expect("appends").wait_durable().expect("durable");
+    drop((writer, log, logs));
+    let (logs, opened) = open(&disk.reboot(Crash::LoseAll), &lazy());
+    let log = logs.group(1).expect("a group");
+    assert!(opened.losses.is_empty());
+    assert_eq!((log.state().vote, log.state().last), (Some(vote(9, 9)), Some(id(1, 3))));
+    assert_eq!(log.reader().entry(3).expect("reads"), entry(1, 3, 70));
 }

@@ -1,5 +1,7 @@
 //! The integration tests of the Raft log, in one binary.
 
+#[cfg(feature = "sim")]
+mod damage;
 mod format;
 #[cfg(feature = "sim")]
 mod full_disk;
@@ -12,3 +14,5 @@ mod log;
 mod own_wal;
 #[cfg(feature = "sim")]
 mod simulated;
+#[cfg(feature = "sim")]
+mod threads;
