@@ -41,6 +41,7 @@ mod flush;
 pub mod format;
 mod group;
 pub mod index;
+pub mod inspect;
 mod log;
 mod logs;
 mod read;
