@@ -13,6 +13,8 @@ mod demo;
 mod harness;
 mod kill;
 mod power_cut;
+#[cfg(feature = "raft")]
+mod raft;
 mod round_trip;
 mod signals;
 mod strace;
