@@ -265,6 +265,15 @@ impl Index {
         whole - cut
     }
 
+    /// Adds one entry if it follows on the last one in every respect, which is the usual and the cheapest case.
+    pub fn follow(&mut self, index: u64, sequence: Sequence, leader: &[u8]) -> bool {
+        let Some(chunk) = self.chunks.back_mut() else { return false };
+        let follows = chunk.end() == index && chunk.open.sequence + chunk.open.count == sequence;
+        let follows = follows && chunk.last_leader() == leader;
+        chunk.open.count += u64::from(follows);
+        follows
+    }
+
     /// Adds one entry behind the last.
     pub fn push(&mut self, index: u64, sequence: Sequence, leader: &Bytes) -> Removed {
         self.push_run(&Run { first_index: index, first_sequence: sequence, count: 1, leader: leader.clone() })

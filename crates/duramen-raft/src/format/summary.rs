@@ -189,6 +189,9 @@ impl GroupChange {
 }
 
 fn put(entries: &mut Index, sequence: Sequence, id: RawId<'_>) {
+    if entries.follow(id.index, sequence, id.leader) {
+        return;
+    }
     let leader = match entries.last() {
         Some((_, leader)) if *leader == id.leader => leader.clone(),
         _ => Bytes::copy_from_slice(id.leader),
