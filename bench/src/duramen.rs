@@ -9,14 +9,11 @@ use std::time::{Duration, Instant};
 
 use duramen_journal::{Append, Batch, Journal, Options, SyncPolicy, Ticket, World};
 
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Policy, RELEASE_BYTES, Role, Setup, System};
+use crate::engine::{Ability, Acknowledgement, Engine, LANES, Outcome, Policy, RELEASE_BYTES, Role, Setup, System};
 use crate::pool::{POOL_RECORDS, Pool};
 
 /// The log number of all records; zero is the journal's own.
 const LOG: u32 = 1;
-
-/// More callers than any work has.
-const LANES: usize = 1024;
 
 /// How many appends in flight pass between two looks at the clock.
 const CLOCK_EVERY: u64 = 64;
@@ -33,8 +30,8 @@ impl System for DuramenSystem {
         Role::Duramen
     }
 
-    fn can(&self, _ability: Ability) -> bool {
-        true
+    fn can(&self, ability: Ability) -> bool {
+        ability != Ability::Strategies
     }
 
     fn open(&self, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {
@@ -79,6 +76,15 @@ impl Engine for Duramen {
         let ticket = self.submit(lane, records)?;
         if acknowledgement == Acknowledgement::Durable {
             ticket.wait()?;
+        }
+        Ok(())
+    }
+
+    fn append_to_all(&self, lanes: &[usize], record: &[u8]) -> Outcome<()> {
+        let tickets = lanes.iter().map(|&lane| self.journal.append(lane as u32 + 1, 0, record));
+        // Tickets complete in order.
+        if let Some(last) = tickets.collect::<Result<Vec<Ticket>, _>>()?.pop() {
+            last.wait()?;
         }
         Ok(())
     }

@@ -8,6 +8,10 @@ use std::time::Instant;
 
 use crate::pool::Pool;
 
+/// More callers than any work has.
+#[cfg(any(feature = "duramen", feature = "peers"))]
+pub const LANES: usize = 1024;
+
 /// How much payload lies between two calls of [`Engine::release`].
 pub const RELEASE_BYTES: u64 = 24 << 20;
 
@@ -86,6 +90,10 @@ pub enum Ability {
     Policies,
     /// Opening without reading every record, so that ten times the records are worth a try.
     ManyRecords,
+    /// A log for each lane, and one sync for the appends to many of them.
+    Groups,
+    /// A rule of its own for when an append is acknowledged.
+    Strategies,
 }
 
 /// Who an engine is in the comparison.
@@ -99,6 +107,12 @@ pub enum Role {
         allow(dead_code, reason = "constructed only where the journal is compiled in")
     )]
     Duramen,
+    /// The Raft log of this project, acknowledged when it is durable.
+    #[cfg_attr(not(feature = "duramen"), allow(dead_code, reason = "as the journal"))]
+    Raft,
+    /// The Raft log of this project, acknowledged from memory.
+    #[cfg_attr(not(feature = "duramen"), allow(dead_code, reason = "as the journal"))]
+    RaftMemory,
     /// Somebody else's log.
     #[cfg_attr(not(feature = "peers"), allow(dead_code, reason = "constructed only where the peers are compiled in"))]
     Peer,
@@ -126,6 +140,19 @@ pub trait System: Sync {
 pub trait Engine: Send + Sync {
     /// Appends the records as one unit, and returns when `acknowledgement` is true of all of them.
     fn append(&self, lane: usize, records: &[&[u8]], acknowledgement: Acknowledgement) -> Outcome<()>;
+
+    /// Appends the records as one unit, and returns when the engine's own rule says that they are acknowledged.
+    fn append_by_strategy(&self, lane: usize, records: &[&[u8]]) -> Outcome<()> {
+        self.append(lane, records, Acknowledgement::Durable)
+    }
+
+    /// Appends the record to each of these lanes, and returns when all of that is durable.
+    fn append_to_all(&self, lanes: &[usize], record: &[u8]) -> Outcome<()> {
+        for &lane in lanes {
+            self.append(lane, &[record], Acknowledgement::Buffered)?;
+        }
+        self.sync()
+    }
 
     /// Makes everything durable that was appended before the call.
     fn sync(&self) -> Outcome<()>;
@@ -155,6 +182,11 @@ pub trait Engine: Send + Sync {
 
     /// How many syncs the engine asked the device for since it was opened, where it counts them.
     fn syncs(&self) -> Option<u64> {
+        None
+    }
+
+    /// Bytes of memory that finding entries takes, where the engine counts them.
+    fn index_bytes(&self) -> Option<u64> {
         None
     }
 

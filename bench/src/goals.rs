@@ -11,6 +11,8 @@ enum Over {
     Raw,
     /// The raw bound's value of another metric.
     RawOf(&'static str),
+    /// The journal's value of the same metric.
+    Journal,
     /// The best peer's value.
     BestPeer,
     /// The value of the peer whose name starts so.
@@ -28,7 +30,7 @@ enum Bound {
 }
 
 use Bound::{AtLeast, AtMost};
-use Over::{BestPeer, Nothing, Own, Peer, Raw, RawOf};
+use Over::{BestPeer, Journal, Nothing, Own, Peer, Raw, RawOf};
 
 /// One goal after the measurement.
 #[derive(Debug, PartialEq)]
@@ -75,15 +77,43 @@ const GOALS: &[(&str, Over, Bound)] = &[
     ("device_requests", Nothing, AtMost(2.1)),
 ];
 
+/// The Raft log's, whose own figures are those that are acknowledged when they are durable.
+const RAFT_GOALS: &[(&str, Over, Bound)] = &[
+    ("sync1", Journal, AtLeast(0.9)),
+    ("sync64", Journal, AtLeast(0.9)),
+    ("conc16", Journal, AtLeast(0.9)),
+    ("conc64", Journal, AtLeast(0.9)),
+    ("conc256", Journal, AtLeast(0.9)),
+    ("window64", Journal, AtLeast(0.9)),
+    ("window1024", Journal, AtLeast(0.9)),
+    ("window16384", Journal, AtLeast(0.9)),
+    ("stream", Journal, AtLeast(0.9)),
+    ("recover", Journal, AtLeast(0.9)),
+    ("scan", Journal, AtLeast(0.9)),
+    ("random", Journal, AtLeast(0.9)),
+    ("tail", Journal, AtLeast(0.9)),
+    ("groups", Journal, AtLeast(0.9)),
+    ("groups", BestPeer, AtLeast(1.0)),
+    ("purge", BestPeer, AtLeast(1.0)),
+    ("mixed_p99", BestPeer, AtMost(1.0)),
+    ("reopen10m", Nothing, AtMost(100.0)),
+    ("index_bytes", Nothing, AtMost(8.0)),
+];
+
+/// The Raft log's where it is acknowledged from memory.
+const RAFT_MEMORY_GOALS: &[(&str, Over, Bound)] = &[("buffered", Journal, AtLeast(0.9))];
+
 /// Every goal whose two sides were measured.
 pub fn verdicts(results: &Results) -> Vec<Verdict> {
-    GOALS.iter().filter_map(|(metric, over, bound)| judge(results, metric, over, bound)).collect()
+    let lists = [(Role::Duramen, GOALS), (Role::Raft, RAFT_GOALS), (Role::RaftMemory, RAFT_MEMORY_GOALS)];
+    let goals = lists.iter().flat_map(|(role, goals)| goals.iter().map(move |goal| (*role, goal)));
+    goals.filter_map(|(role, (metric, over, bound))| judge(results, role, metric, over, bound)).collect()
 }
 
-fn judge(results: &Results, metric: &str, over: &Over, bound: &Bound) -> Option<Verdict> {
+fn judge(results: &Results, role: Role, metric: &str, over: &Over, bound: &Bound) -> Option<Verdict> {
     let row = results.row(metric)?;
-    let own = results.median_of(row, Role::Duramen)?;
-    let divisor = divisor(results, row, over)?;
+    let own = results.median_of(row, role)?;
+    let divisor = divisor(results, row, role, over)?;
     let found = own / divisor;
     let (wanted, reached) = match *bound {
         AtLeast(least) => (format!(">= {least}"), found >= least),
@@ -92,21 +122,28 @@ fn judge(results: &Results, metric: &str, over: &Over, bound: &Bound) -> Option<
     let against = match over {
         Raw => ", over the raw bound".to_owned(),
         RawOf(other) => format!(", over the raw bound of {other}"),
+        Journal => ", over the journal".to_owned(),
         BestPeer => ", over the best peer".to_owned(),
         Peer(name) => format!(", over {name}"),
         Own(other) => format!(", over its own {other}"),
         Nothing => String::new(),
     };
-    Some(Verdict { goal: format!("{metric}{against}"), wanted, found, reached })
+    let who = match role {
+        Role::Raft => "Raft log: ",
+        Role::RaftMemory => "Raft log, MemFirst: ",
+        _ => "",
+    };
+    Some(Verdict { goal: format!("{who}{metric}{against}"), wanted, found, reached })
 }
 
-fn divisor(results: &Results, row: &Row, over: &Over) -> Option<f64> {
+fn divisor(results: &Results, row: &Row, role: Role, over: &Over) -> Option<f64> {
     match over {
         Raw => results.median_of(row, Role::Raw),
         RawOf(other) => results.median_of(results.row(other)?, Role::Raw),
+        Journal => results.median_of(row, Role::Duramen),
         BestPeer => results.best_peer(row),
         Peer(name) => results.peer(row, name),
-        Own(other) => results.median_of(results.row(other)?, Role::Duramen),
+        Own(other) => results.median_of(results.row(other)?, role),
         Nothing => Some(1.0),
     }
 }
@@ -121,12 +158,25 @@ mod tests {
     fn each_goal_names_a_metric_that_exists() {
         let works = works::all();
         let exists = |id: &str| works.iter().flat_map(|work| work.metrics).any(|metric| metric.id == id);
-        for (metric, over, _) in GOALS {
+        for (metric, over, _) in [GOALS, RAFT_GOALS, RAFT_MEMORY_GOALS].into_iter().flatten() {
             assert!(exists(metric), "{metric}");
             if let RawOf(other) | Own(other) = over {
                 assert!(exists(other), "{other}");
             }
         }
+    }
+
+    #[test]
+    fn the_raft_log_is_held_against_the_journal() {
+        let mut results = sample::results(&["sync1", "buffered", "reopen10m"]);
+        results.participants[2].role = Role::Raft;
+        results.participants[3].role = Role::RaftMemory;
+        let verdicts = verdicts(&results);
+        let found = |goal: &str| verdicts.iter().find(|verdict| verdict.goal == goal).map(|verdict| verdict.found);
+        assert_eq!(found("Raft log: sync1, over the journal"), Some(50.0 / 98.0));
+        assert_eq!(found("Raft log, MemFirst: buffered, over the journal"), Some(80.0 / 98.0));
+        assert_eq!(found("Raft log: reopen10m"), Some(50.0));
+        assert_eq!(found("Raft log: buffered, over the journal"), None, "its appends start syncs at once");
     }
 
     #[test]

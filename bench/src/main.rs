@@ -13,6 +13,8 @@ mod host;
 #[cfg(feature = "peers")]
 mod peers;
 mod pool;
+#[cfg(feature = "duramen")]
+mod raft;
 mod raw;
 mod report;
 mod results;

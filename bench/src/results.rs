@@ -30,6 +30,9 @@ pub struct Circumstances {
     pub slug: String,
 }
 
+/// A column of ratios: its heading, and the quotient of a row where both sides were measured.
+pub type Ratio = (&'static str, fn(&Results, &Row) -> Option<f64>);
+
 /// Everything that a run of the benchmark found.
 #[derive(Debug, Default)]
 pub struct Results {
@@ -71,6 +74,23 @@ impl Results {
     /// The median of the first participant with this role.
     pub fn median_of(&self, row: &Row, role: Role) -> Option<f64> {
         row.median(self.column(role)?)
+    }
+
+    /// What the tables put beside the systems.
+    pub fn ratios(&self) -> Vec<Ratio> {
+        let mut ratios: Vec<Ratio> = Vec::new();
+        let own = self.column(Role::Duramen);
+        if own.is_some() && self.column(Role::Peer).is_some() {
+            ratios.push(("Duramen / best peer", |results, row| {
+                Some(results.median_of(row, Role::Duramen)? / results.best_peer(row)?)
+            }));
+        }
+        if own.is_some() && self.column(Role::Raft).is_some() {
+            ratios.push(("Raft / journal", |results, row| {
+                Some(results.median_of(row, Role::Raft)? / results.median_of(row, Role::Duramen)?)
+            }));
+        }
+        ratios
     }
 
     /// The best median among the peers.

@@ -18,7 +18,10 @@ pub fn systems(method: SyncMethod) -> Vec<Box<dyn System>> {
     #[cfg_attr(not(any(feature = "peers", feature = "duramen")), allow(unused_mut, reason = "only features add"))]
     let mut systems: Vec<Box<dyn System>> = vec![Box::new(RawSystem::new(method))];
     #[cfg(feature = "duramen")]
-    systems.push(Box::new(crate::duramen::DuramenSystem));
+    {
+        systems.push(Box::new(crate::duramen::DuramenSystem));
+        systems.extend(crate::raft::all());
+    }
     #[cfg(feature = "peers")]
     systems.extend(crate::peers::all());
     systems

@@ -26,6 +26,7 @@ impl System for FjallSystem {
         match ability {
             Ability::Buffer | Ability::Read | Ability::ManyRecords => true,
             Ability::InFlight | Ability::Segments | Ability::Policies => false,
+            Ability::Groups | Ability::Strategies => false,
         }
     }
 

@@ -14,11 +14,8 @@ use protobuf::{
 };
 use raft_engine::{Config, Engine as Inner, LogBatch, MessageExt, ReadableSize};
 
-use crate::engine::{Ability, Acknowledgement, Engine, Outcome, Role, Setup, System, unsupported};
+use crate::engine::{Ability, Acknowledgement, Engine, LANES, Outcome, Role, Setup, System, unsupported};
 use crate::pool::Pool;
-
-/// More callers than any work has.
-const LANES: usize = 1024;
 
 /// The group that takes the record which carries a lone sync; no caller uses it.
 const SYNC_LANE: usize = LANES - 1;
@@ -39,8 +36,8 @@ impl System for RaftEngineSystem {
 
     fn can(&self, ability: Ability) -> bool {
         match ability {
-            Ability::Buffer | Ability::Read | Ability::Segments | Ability::ManyRecords => true,
-            Ability::InFlight | Ability::Policies => false,
+            Ability::Buffer | Ability::Read | Ability::Segments | Ability::ManyRecords | Ability::Groups => true,
+            Ability::InFlight | Ability::Policies | Ability::Strategies => false,
         }
     }
 
@@ -80,6 +77,17 @@ impl Engine for RaftEngine {
         let mut batch = LogBatch::with_capacity(1);
         batch.add_entries::<Entries>(group(lane), &entries)?;
         self.inner.write(&mut batch, acknowledgement == Acknowledgement::Durable)?;
+        Ok(())
+    }
+
+    fn append_to_all(&self, lanes: &[usize], record: &[u8]) -> Outcome<()> {
+        let mut batch = LogBatch::with_capacity(lanes.len());
+        for &lane in lanes {
+            let index = self.next[lane].fetch_add(1, Ordering::Relaxed);
+            let entry = Entry { term: 1, index, data: record.to_vec(), ..Entry::default() };
+            batch.add_entries::<Entries>(group(lane), &[entry])?;
+        }
+        self.inner.write(&mut batch, true)?;
         Ok(())
     }
 

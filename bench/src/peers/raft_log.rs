@@ -36,7 +36,7 @@ impl System for RaftLogSystem {
 
     fn can(&self, ability: Ability) -> bool {
         // Every entry is read at open and kept in memory: ten million would measure the machine's memory.
-        !matches!(ability, Ability::ManyRecords | Ability::Policies)
+        !matches!(ability, Ability::ManyRecords | Ability::Policies | Ability::Groups | Ability::Strategies)
     }
 
     fn open(&self, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {

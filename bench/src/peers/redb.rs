@@ -28,6 +28,7 @@ impl System for RedbSystem {
         match ability {
             Ability::Buffer | Ability::Read | Ability::ManyRecords => true,
             Ability::InFlight | Ability::Segments | Ability::Policies => false,
+            Ability::Groups | Ability::Strategies => false,
         }
     }
 

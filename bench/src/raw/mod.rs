@@ -46,7 +46,7 @@ impl System for RawSystem {
 
     fn can(&self, ability: Ability) -> bool {
         // The file wraps, so a segment switch costs nothing here and would be no bound for anybody.
-        !matches!(ability, Ability::Segments | Ability::Policies)
+        !matches!(ability, Ability::Segments | Ability::Policies | Ability::Groups | Ability::Strategies)
     }
 
     fn open(&self, folder: &Path, setup: &Setup) -> Outcome<Box<dyn Engine>> {

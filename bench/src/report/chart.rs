@@ -72,6 +72,8 @@ fn colour(role: Role) -> &'static str {
     match role {
         Role::Raw => "#9aa4af",
         Role::Duramen => "#c2702d",
+        Role::Raft => "#d7935b",
+        Role::RaftMemory => "#e3b68f",
         Role::Peer => "#5b8cc0",
     }
 }

@@ -34,23 +34,18 @@ pub fn markdown(results: &Results, verdicts: &[Verdict], chart_file: &str) -> St
     text
 }
 
-fn table(text: &mut String, results: &Results, with_peers: bool, cell: fn(&Results, &Row, usize) -> String) {
+fn table(text: &mut String, results: &Results, with_ratios: bool, cell: fn(&Results, &Row, usize) -> String) {
     let names = results.participants.iter().map(|participant| escaped(&participant.name));
     let mut headings: Vec<String> = std::iter::once("work".to_owned()).chain(names).collect();
-    let own = results.column(Role::Duramen);
-    let with_peers = with_peers && own.is_some() && results.column(Role::Peer).is_some();
-    if with_peers {
-        headings.push("Duramen / best peer".to_owned());
-    }
+    let ratios = if with_ratios { results.ratios() } else { Vec::new() };
+    headings.extend(ratios.iter().map(|(heading, _)| (*heading).to_owned()));
     text.push_str(&format!("| {} |\n|{}\n", headings.join(" | "), "---|".repeat(headings.len())));
     for row in &results.rows {
         let title = format!("`{}`: {} ({})", row.metric.id, row.metric.title, direction(row.metric.better));
         let cells = (0..results.participants.len()).map(|column| cell(results, row, column));
         let mut cells: Vec<String> = std::iter::once(title).chain(cells).collect();
-        if with_peers {
-            let own = own.and_then(|column| row.median(column));
-            let ratio = own.zip(results.best_peer(row)).map(|(own, peer)| ratio_text(own / peer));
-            cells.push(ratio.unwrap_or_else(|| "-".to_owned()));
+        for (_, ratio) in &ratios {
+            cells.push(ratio(results, row).map_or_else(|| "-".to_owned(), ratio_text));
         }
         text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }

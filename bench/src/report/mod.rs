@@ -21,6 +21,7 @@ pub fn value_text(value: f64, unit: Unit) -> String {
         Unit::Mebibytes => format!("{} MiB", plain(value)),
         Unit::Bytes => format!("{} B", plain(value)),
         Unit::Count => plain(value),
+        Unit::Percent => format!("{} %", plain(value)),
     }
 }
 

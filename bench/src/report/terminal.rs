@@ -30,14 +30,8 @@ pub fn terminal(results: &Results, verdicts: &[Verdict]) -> String {
 fn header(results: &Results) -> Vec<String> {
     let names = results.participants.iter().map(|participant| participant.name.clone());
     let mut cells: Vec<String> = std::iter::once(String::new()).chain(names).collect();
-    if has_both(results) {
-        cells.push("Duramen / best peer".to_owned());
-    }
+    cells.extend(results.ratios().iter().map(|(heading, _)| (*heading).to_owned()));
     cells
-}
-
-fn has_both(results: &Results) -> bool {
-    results.column(Role::Duramen).is_some() && results.column(Role::Peer).is_some()
 }
 
 fn line(results: &Results, row: &Row) -> Vec<String> {
@@ -56,10 +50,8 @@ fn line(results: &Results, row: &Row) -> Vec<String> {
             (Some(value), _) => value_text(value, row.metric.unit),
         });
     }
-    if has_both(results) {
-        let own = results.median_of(row, Role::Duramen);
-        let ratio = own.zip(results.best_peer(row)).map(|(own, peer)| ratio_text(own / peer));
-        cells.push(ratio.unwrap_or_else(|| "-".to_owned()));
+    for (_, ratio) in results.ratios() {
+        cells.push(ratio(results, row).map_or_else(|| "-".to_owned(), ratio_text));
     }
     cells
 }

@@ -124,8 +124,11 @@ fn policies(context: &Context, system: &dyn System) -> Outcome<Vec<Option<f64>>>
     let mut values = Vec::new();
     for policy in [Policy::Always, Policy::Batch, Policy::Interval, Policy::Never] {
         let pause = context.scale.trickle_pause / 10;
-        let counts =
-            count_commits(context, system, Pace { commits: context.scale.commits / 6, pause, policy: Some(policy) })?;
+        let counts = count_commits(
+            context,
+            system,
+            Pace { commits: (context.scale.commits / 6).max(1), pause, policy: Some(policy) },
+        )?;
         values.extend([counts.device_bytes, counts.syncs]);
     }
     Ok(values)

@@ -2,10 +2,11 @@
 //!
 //! A work knows engines only through their trait. It gets a fresh folder, returns one value per metric, or none where a
 //! thing cannot be measured here. [`commit`] holds the works that wait for durability, [`stored`] those that open and
-//! read, [`device`] those that count what reaches the device.
+//! read, [`raft`] those that only Raft logs have, [`device`] those that count what reaches the device.
 
 mod commit;
 mod device;
+mod raft;
 pub mod stored;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ pub enum Unit {
     Bytes,
     /// A number of things.
     Count,
+    /// Hundredths.
+    Percent,
 }
 
 /// One line of the tables.
@@ -194,7 +197,7 @@ impl Context {
 
 /// All works, in the order of the tables.
 pub fn all() -> Vec<Work> {
-    [commit::works(), stored::works(), device::works()].into_iter().flatten().collect()
+    [commit::works(), stored::works(), raft::works(), device::works()].into_iter().flatten().collect()
 }
 
 /// The value at this share of sorted values.
@@ -250,7 +253,8 @@ mod tests {
         let scale = Scale { duration: Duration::from_millis(2), records: 500, commits: 3, ..Scale::quick() };
         let context = Context::new(std::env::temp_dir(), scale).unwrap();
         let raw = RawSystem::new(SyncMethod::DataSync);
-        for work in all().iter().filter(|work| !stored::needs_child(work)) {
+        let able = |work: &&Work| work.needs.iter().all(|ability| raw.can(*ability));
+        for work in all().iter().filter(able).filter(|work| !stored::needs_child(work)) {
             let values = (work.run)(&context, &raw).unwrap();
             assert_eq!(values.len(), work.metrics.len(), "{}", work.id);
             assert!(values.iter().flatten().all(|value| value.is_finite() && *value >= 0.0), "{}", work.id);

@@ -24,6 +24,8 @@ fn a_quick_run_measures_every_work_and_writes_the_report() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     for metric in ["sync1", "conc64", "window1024", "buffered", "stream", "reopen", "scan", "random", "tail", "recover"]
+        .into_iter()
+        .chain(["groups", "purge", "mixed_p999", "available", "index_bytes"])
     {
         assert!(text.contains(&format!(" {metric} ")), "{metric} is missing in\n{text}");
     }

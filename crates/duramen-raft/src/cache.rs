@@ -17,9 +17,15 @@ const ITEM_OVERHEAD: usize = 96;
 
 /// Something that can let go of its oldest item.
 pub(crate) trait Evict: Send + Sync {
-    /// Lets go of up to so many of the oldest items whose sequence is at most `upto`; returns their count and bytes.
-    /// `None`: somebody holds it.
-    fn evict(&self, items: usize, upto: Sequence) -> Option<(usize, usize)>;
+    /// Lets go of up to so many of the oldest items whose sequence is at most `upto`. `None`: somebody holds it.
+    fn evict(&self, items: usize, upto: Sequence) -> Option<Evicted>;
+}
+
+/// What an eviction took.
+pub(crate) struct Evicted {
+    pub items: usize,
+    /// Nothing is left: the cache leaves the ring, and comes back with its next item.
+    pub empty: bool,
 }
 
 /// The bounds that all groups share, and the figures.
@@ -29,6 +35,7 @@ pub(crate) struct Budget {
     bytes_max: usize,
     items: AtomicUsize,
     bytes: AtomicUsize,
+    /// The caches that have items: of ten thousand groups few may have any.
     ring: Mutex<VecDeque<Weak<dyn Evict>>>,
     pub hits: AtomicU64,
     pub misses: AtomicU64,
@@ -67,6 +74,13 @@ impl Budget {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// About how many items are too many.
+    fn excess(&self) -> usize {
+        let (items, bytes) = (self.items(), self.bytes());
+        let by_bytes = bytes.saturating_sub(self.bytes_max) / (bytes / items.max(1)).max(1);
+        items.saturating_sub(self.items_max).max(by_bytes)
+    }
+
     /// Lets items go, group after group, until the bounds hold; only items up to a sequence.
     pub fn shrink(&self, upto: Sequence) {
         let members = lock(&self.ring).len();
@@ -75,15 +89,17 @@ impl Budget {
         while self.is_over() && idle < members {
             let Some(next) = lock(&self.ring).pop_front() else { return };
             let Some(cache) = next.upgrade() else { continue };
-            let share = self.items().saturating_sub(self.items_max).clamp(1, 64);
-            match cache.evict(share, upto) {
-                None | Some((0, _)) => idle += 1,
-                Some((items, _)) => {
+            let evicted = cache.evict(self.excess().clamp(1, 64), upto);
+            match &evicted {
+                None | Some(Evicted { items: 0, .. }) => idle += 1,
+                Some(Evicted { items, .. }) => {
                     idle = 0;
-                    self.evicted.fetch_add(items as u64, Ordering::Relaxed);
+                    self.evicted.fetch_add(*items as u64, Ordering::Relaxed);
                 }
             }
-            lock(&self.ring).push_back(next);
+            if !evicted.is_some_and(|evicted| evicted.empty) {
+                lock(&self.ring).push_back(next);
+            }
         }
     }
 }
@@ -102,16 +118,28 @@ struct Items<P> {
     tail_first: u64,
     /// Others, that were read.
     side: BTreeMap<u64, Item<P>>,
+    /// Whether the budget's ring has this cache.
+    in_ring: bool,
 }
 
 impl<P> Items<P> {
     fn tail_end(&self) -> u64 {
         self.tail_first + self.tail.len() as u64
     }
+
+    fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.side.is_empty()
+    }
+
+    /// Whether the cache has to go into the ring now.
+    fn enters_ring(&mut self) -> bool {
+        !self.is_empty() && !std::mem::replace(&mut self.in_ring, true)
+    }
 }
 
 /// The entries of one group that are in memory.
 pub(crate) struct Cache<P> {
+    me: Weak<Cache<P>>,
     budget: Arc<Budget>,
     items: Mutex<Items<P>>,
 }
@@ -127,11 +155,8 @@ pub(crate) struct Kept<P> {
 
 impl<P: Clone + Send + 'static> Cache<P> {
     pub fn new(budget: Arc<Budget>) -> Arc<Cache<P>> {
-        let items = Items { tail: VecDeque::new(), tail_first: 0, side: BTreeMap::new() };
-        let cache = Arc::new(Cache { budget, items: Mutex::new(items) });
-        let weak: Weak<Cache<P>> = Arc::downgrade(&cache);
-        cache.budget.join(weak);
-        cache
+        let items = Items { tail: VecDeque::new(), tail_first: 0, side: BTreeMap::new(), in_ring: false };
+        Arc::new_cyclic(|me| Cache { me: me.clone(), budget, items: Mutex::new(items) })
     }
 
     /// Keeps entries that were appended, in order. Whatever was kept from the first of them on goes.
@@ -153,9 +178,13 @@ impl<P: Clone + Send + 'static> Cache<P> {
             items.tail.push_back(Item { sequence: kept.sequence, bytes: cost, payload: kept.payload });
             (count, bytes) = (count + 1, bytes + cost);
         }
+        let enters = items.enters_ring();
         drop(items);
         self.budget.took(count, bytes);
         self.budget.gave(freed.0, freed.1);
+        if enters {
+            self.budget.join(self.me.clone());
+        }
     }
 
     /// Keeps entries that were read.
@@ -172,6 +201,11 @@ impl<P: Clone + Send + 'static> Cache<P> {
             if let Some(old) = items.side.insert(kept.index, item) {
                 self.budget.gave(1, old.bytes);
             }
+        }
+        let enters = items.enters_ring();
+        drop(items);
+        if enters {
+            self.budget.join(self.me.clone());
         }
     }
 
@@ -239,7 +273,7 @@ impl<P: Clone + Send + 'static> Cache<P> {
 }
 
 impl<P: Clone + Send + 'static> Evict for Cache<P> {
-    fn evict(&self, wanted: usize, upto: Sequence) -> Option<(usize, usize)> {
+    fn evict(&self, wanted: usize, upto: Sequence) -> Option<Evicted> {
         let mut items = self.items.try_lock().ok()?;
         let (mut count, mut bytes) = (0, 0);
         while count < wanted {
@@ -256,9 +290,11 @@ impl<P: Clone + Send + 'static> Evict for Cache<P> {
             let Some(gone) = gone else { break };
             (count, bytes) = (count + 1, bytes + gone.bytes);
         }
+        let empty = items.is_empty();
+        items.in_ring = !empty;
         drop(items);
         self.budget.gave(count, bytes);
-        Some((count, bytes))
+        Some(Evicted { items: count, empty })
     }
 }
 
@@ -318,6 +354,17 @@ mod tests {
         }
         assert!(caches.iter().all(|cache| cache.get(199, 199).is_some()), "the newest of each stay");
         assert!(budget.evicted.load(Ordering::Relaxed) >= 500);
+        // An empty cache costs nothing: it leaves the ring, and comes back with its next item.
+        assert_eq!(lock(&budget.ring).len(), 3);
+        caches[1].truncate_from(0);
+        caches[2].truncate_from(0);
+        caches[0].append((200..400).map(|index| kept(index, index, 10)));
+        budget.shrink(u64::MAX);
+        assert_eq!((lock(&budget.ring).len(), budget.items()), (1, 100));
+        caches[1].append([kept(1, 1, 10)].into_iter());
+        assert_eq!(lock(&budget.ring).len(), 2);
+        budget.shrink(u64::MAX);
+        assert_eq!(budget.items(), 100);
         // What must stay does.
         let budget = Arc::new(Budget::new(2, 1 << 20));
         let cache = Cache::new(budget.clone());

@@ -1,17 +1,19 @@
 //! What all groups of one folder share: the storage, the settings, the bounds of memory, the figures. Owns no log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duramen_journal::disk::Environment;
 use duramen_journal::sync::AtomicU32;
-use duramen_journal::{Append, Class, WhenFull};
+use duramen_journal::{Append, Batch, Class, WhenFull};
 
 use crate::cache::Budget;
 use crate::config::{Config, MemoryFull, Strategy};
 use crate::error::Error;
 use crate::flush::{Flush, Load};
+use crate::index::Run;
+use crate::lock;
 use crate::types::Types;
 use crate::wal::Wal;
 
@@ -35,6 +37,20 @@ pub(crate) enum Step {
     Carry,
 }
 
+/// Bytes of a scratch that is kept for the next append, at most, and how many are kept.
+const SCRATCH_BYTES: usize = 256 << 10;
+const SCRATCHES: usize = 4;
+
+/// The memory in which an append is put together; the next one uses it again.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub batch: Batch,
+    /// Bytes of each payload.
+    pub sizes: Vec<usize>,
+    /// The entries' runs, whose sequences count from 0.
+    pub runs: Vec<Run>,
+}
+
 pub(crate) struct Core<W> {
     pub wal: W,
     pub config: Config,
@@ -46,6 +62,7 @@ pub(crate) struct Core<W> {
     pub spilled_reads: AtomicU64,
     arrivals: AtomicU64,
     sync_ns: AtomicU64,
+    scratches: Mutex<Vec<Scratch>>,
 }
 
 impl<W: Wal> Core<W> {
@@ -64,6 +81,27 @@ impl<W: Wal> Core<W> {
             spilled_reads: AtomicU64::new(0),
             arrivals: AtomicU64::new(0),
             sync_ns: AtomicU64::new(0),
+            scratches: Mutex::new(Vec::with_capacity(SCRATCHES)),
+        }
+    }
+
+    /// An empty scratch.
+    pub fn scratch(&self) -> Scratch {
+        lock(&self.scratches).pop().unwrap_or_default()
+    }
+
+    /// Takes a scratch back.
+    pub fn put_back(&self, mut scratch: Scratch) {
+        // A batch that was drained may have lost its memory; one that grew large would keep it for ever.
+        if scratch.batch.bytes() > SCRATCH_BYTES || scratch.sizes.len() * size_of::<usize>() > SCRATCH_BYTES {
+            return;
+        }
+        scratch.batch.clear();
+        scratch.sizes.clear();
+        scratch.runs.clear();
+        let mut scratches = lock(&self.scratches);
+        if scratches.len() < SCRATCHES {
+            scratches.push(scratch);
         }
     }
 

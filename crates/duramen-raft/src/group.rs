@@ -18,12 +18,12 @@ use duramen_journal::{Batch, Error as WalError, Sequence};
 
 use crate::GroupId;
 use crate::cache::{Cache, Kept};
-use crate::core::{Core, Step};
+use crate::core::{Core, Scratch, Step};
 use crate::error::Error;
-use crate::format::{Kind, LEADER_BYTES_MAX, Malformed};
+use crate::format::{Kind, LEADER_BYTES_MAX};
 use crate::index::{Index, Removed, Run};
 use crate::receipt::Receipt;
-use crate::record::{Record, decode_id, encode_id};
+use crate::record::{Record, decode_id, encode_leader};
 use crate::state::{RaftLogState, Refusal};
 use crate::types::{Entry, Stored, Types};
 use crate::wal::{Wal, WalTicket};
@@ -97,8 +97,8 @@ struct Writing<T: Types> {
 /// What a step does to the index.
 enum Change {
     Nothing,
-    /// Runs whose sequences count from the step's first.
-    Append(Vec<Run>),
+    /// Entries from this index on, which [`Added`] puts in.
+    Append(u64),
     TruncateFrom(u64),
     PurgeUpto(u64),
     /// As `Append`, in the place of what is there.
@@ -111,6 +111,14 @@ struct Plan<T: Types> {
     state: RaftLogState<T>,
     change: Change,
     touched: fn(&mut Anchors, Sequence),
+}
+
+/// Puts the entries of a step whose first record has this sequence into the index and into memory.
+type Added<'a> = dyn FnMut(&mut Index, Sequence) -> Option<Removed> + 'a;
+
+/// For the steps that add none.
+fn adds_nothing(_: &mut Index, _: Sequence) -> Option<Removed> {
+    None
 }
 
 /// Decides what a step does, and may fill its batch. `None`: there is nothing to do.
@@ -199,20 +207,20 @@ impl<T: Types, W: Wal> Group<T, W> {
         step: Step,
         batch: &mut Batch,
         plan: &mut Planner<'_, T>,
-        payloads: &mut dyn FnMut(Sequence),
+        added: &mut Added<'_>,
     ) -> Result<Option<W::Ticket>, Error<T>> {
         let mut writing = lock(&self.writing);
         loop {
             let epoch = self.settle(&mut writing);
             let Some(plan) = plan(&read(&self.view), &writing, batch)? else { return Ok(None) };
             let records = batch.len() as u64;
-            let ticket = match self.core.wal.append(batch, self.core.how(step, records, epoch)) {
+            let ticket = match self.core.wal.append_drain(batch, self.core.how(step, records, epoch)) {
                 Ok(ticket) => ticket,
                 // Something before it was refused meanwhile: it may not follow on what is left.
                 Err(WalError::StaleEpoch { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            self.carry_out(&mut writing, plan, records, ticket.first(), ticket.last(), payloads);
+            self.carry_out(&mut writing, plan, records, ticket.first(), ticket.last(), added);
             return Ok(Some(ticket));
         }
     }
@@ -224,23 +232,15 @@ impl<T: Types, W: Wal> Group<T, W> {
         records: u64,
         first: Sequence,
         last: Sequence,
-        payloads: &mut dyn FnMut(Sequence),
+        added: &mut Added<'_>,
     ) {
         let mut view = write(&self.view);
         let mut added_from = None;
         let removed = match plan.change {
             Change::Nothing => None,
-            Change::Append(runs) => {
-                added_from = runs.first().map(|run| run.first_index);
-                let mut whole = None;
-                for run in runs {
-                    let run = Run { first_sequence: first + run.first_sequence, ..run };
-                    let removed = view.index.push_run(&run);
-                    // Undoing the first undoes all.
-                    whole.get_or_insert(removed);
-                }
-                payloads(first);
-                whole
+            Change::Append(from) => {
+                added_from = Some(from);
+                added(&mut view.index, first)
             }
             Change::TruncateFrom(from) => {
                 self.cache.truncate_from(from);
@@ -288,22 +288,37 @@ impl<T: Types, W: Wal> Group<T, W> {
     }
 
     pub fn append(&self, entries: Vec<Entry<T>>) -> Result<Receipt<T, W>, Error<T>> {
+        let mut scratch = self.core.scratch();
+        let receipt = self.append_with(entries, &mut scratch);
+        self.core.put_back(scratch);
+        receipt
+    }
+
+    fn append_with(&self, entries: Vec<Entry<T>>, scratch: &mut Scratch) -> Result<Receipt<T, W>, Error<T>> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Ok(self.receipt(Step::Append, None));
         };
         let (first, last) = (first.id.clone(), last.id.clone());
-        let mut batch = Batch::new();
-        let (sizes, runs) = encode_entries(self.number, &entries, &mut batch)?;
+        let leader = read(&self.view).index.last().map(|(_, leader)| leader.clone());
+        encode_entries(self.number, &entries, leader, scratch)?;
+        let Scratch { batch, sizes, runs } = scratch;
         self.core.wait_for_memory(batch.bytes())?;
         let mut plan = |view: &View<T>, _: &Writing<T>, _: &mut Batch| {
             let mut state = view.state.clone();
             state.append(&first)?;
             // The others follow on the first: that was looked at when they were encoded.
             state.last = Some(last.clone());
-            Ok(Some(Plan { state, change: Change::Append(runs.clone()), touched: touches_nothing }))
+            Ok(Some(Plan { state, change: Change::Append(T::index(&first)), touched: touches_nothing }))
         };
         let mut entries = Some(entries);
-        let mut payloads = |sequence: Sequence| {
+        let mut added = |index: &mut Index, sequence: Sequence| {
+            let mut whole = None;
+            for run in &mut *runs {
+                run.first_sequence += sequence;
+                let removed = index.push_run(run);
+                // Undoing the first undoes all.
+                whole.get_or_insert(removed);
+            }
             let entries = entries.take().unwrap_or_default().into_iter();
             let kept = |(place, (entry, &bytes)): (usize, (Entry<T>, &usize))| Kept {
                 index: entry.index(),
@@ -311,9 +326,10 @@ impl<T: Types, W: Wal> Group<T, W> {
                 bytes,
                 payload: entry.payload,
             };
-            self.cache.append(entries.zip(&sizes).enumerate().map(kept));
+            self.cache.append(entries.zip(&*sizes).enumerate().map(kept));
+            whole
         };
-        let ticket = self.submit(Step::Append, &mut batch, &mut plan, &mut payloads)?;
+        let ticket = self.submit(Step::Append, batch, &mut plan, &mut added)?;
         self.core.shrink();
         Ok(self.receipt(Step::Append, ticket))
     }
@@ -330,7 +346,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             let touched = |anchors: &mut Anchors, sequence| anchors.vote = sequence;
             Ok(Some(Plan { state, change: Change::Nothing, touched }))
         };
-        let ticket = self.submit(Step::Vote, &mut batch, &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Vote, &mut batch, &mut plan, &mut adds_nothing)?;
         Ok(self.receipt(Step::Vote, ticket))
     }
 
@@ -366,7 +382,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             let touched = |anchors: &mut Anchors, sequence| anchors.committed = sequence;
             Ok(Some(Plan { state, change: Change::Nothing, touched }))
         };
-        let ticket = self.submit(Step::Note, &mut batch, &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Note, &mut batch, &mut plan, &mut adds_nothing)?;
         let receipt = self.receipt(Step::Note, ticket);
         if self.core.config.sync_on_commit {
             // The same commit once more may find the first one still on its way.
@@ -387,7 +403,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             let touched = |anchors: &mut Anchors, sequence| anchors.user_data = sequence;
             Ok(Some(Plan { state, change: Change::Nothing, touched }))
         };
-        let ticket = self.submit(Step::Note, &mut batch, &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Note, &mut batch, &mut plan, &mut adds_nothing)?;
         Ok(self.receipt(Step::Note, ticket))
     }
 
@@ -403,7 +419,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             }
             Ok(Some(Plan { state, change: Change::TruncateFrom(from), touched: touches_nothing }))
         };
-        let ticket = self.submit(Step::Cut, &mut batch, &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Cut, &mut batch, &mut plan, &mut adds_nothing)?;
         self.core.made_room();
         Ok(self.receipt(Step::Cut, ticket))
     }
@@ -420,7 +436,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             let touched = |anchors: &mut Anchors, sequence| anchors.purged = sequence;
             Ok(Some(Plan { state, change: Change::PurgeUpto(T::index(id)), touched }))
         };
-        let ticket = self.submit(Step::Cut, &mut batch, &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Cut, &mut batch, &mut plan, &mut adds_nothing)?;
         self.core.made_room();
         Ok(self.receipt(Step::Cut, ticket))
     }
@@ -434,7 +450,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             let touched = |anchors: &mut Anchors, _| *anchors = Anchors::default();
             Ok(Some(Plan { state: RaftLogState::default(), change: Change::Clear, touched }))
         };
-        let ticket = self.submit(Step::Cut, &mut batch, &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Cut, &mut batch, &mut plan, &mut adds_nothing)?;
         self.core.made_room();
         Ok(self.receipt(Step::Cut, ticket))
     }
@@ -453,7 +469,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             };
             Ok(Some(Plan { state: view.state.clone(), change: Change::Nothing, touched }))
         };
-        let ticket = self.submit(Step::Carry, &mut Batch::new(), &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Carry, &mut Batch::new(), &mut plan, &mut adds_nothing)?;
         Ok(self.receipt(Step::Carry, ticket))
     }
 
@@ -475,7 +491,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             let (state, change) = (view.state.clone(), Change::Move(moved, from));
             Ok(Some(Plan { state, change, touched: touches_nothing }))
         };
-        let ticket = self.submit(Step::Carry, &mut Batch::new(), &mut plan, &mut |_| ())?;
+        let ticket = self.submit(Step::Carry, &mut Batch::new(), &mut plan, &mut adds_nothing)?;
         Ok(self.receipt(Step::Carry, ticket))
     }
 
@@ -493,15 +509,15 @@ impl<T: Types, W: Wal> Group<T, W> {
     }
 }
 
-/// Encodes entries that follow on each other, and finds their runs, whose sequences count from 0. Returns the bytes of each
-/// payload, too.
+/// Encodes entries that follow on each other, and finds their runs, whose sequences count from 0, and the bytes of each
+/// payload. `known` is the leader of the log's last entry as it is stored: most often it is theirs, and is shared then.
 fn encode_entries<T: Types>(
     group: GroupId,
     entries: &[Entry<T>],
-    batch: &mut Batch,
-) -> Result<(Vec<usize>, Vec<Run>), Error<T>> {
-    let mut sizes = Vec::with_capacity(entries.len());
-    let mut runs: Vec<Run> = Vec::new();
+    known: Option<Bytes>,
+    scratch: &mut Scratch,
+) -> Result<(), Error<T>> {
+    let Scratch { batch, sizes, runs } = scratch;
     let mut before: Option<(&T::LogId, T::Leader)> = None;
     for (place, entry) in entries.iter().enumerate() {
         let leader = T::leader(&entry.id);
@@ -518,15 +534,11 @@ fn encode_entries<T: Types>(
         match runs.last_mut().filter(|_| same) {
             Some(run) => run.count += 1,
             None => {
-                let id = encode_id::<T>(&entry.id).map_err(Error::Unstorable)?;
-                let first_sequence = place as u64;
-                runs.push(Run { first_index: entry.index(), first_sequence, count: 1, leader: id.leader() });
+                let leader = encode_leader(&leader, known.as_ref()).map_err(Error::Unstorable)?;
+                runs.push(Run { first_index: entry.index(), first_sequence: place as u64, count: 1, leader });
             }
         }
         let encoded = runs.last().map_or(&[][..], |run| &run.leader[..]);
-        if encoded.len() > LEADER_BYTES_MAX {
-            return Err(Error::Unstorable(Malformed::new("a leader's id of more than 255 bytes")));
-        }
         batch.push_with(group, Kind::Append as u8, |out| {
             crate::format::RawId { index: entry.index(), leader: encoded }.encode(out);
             let before = out.len();
@@ -535,5 +547,5 @@ fn encode_entries<T: Types>(
         });
         before = Some((&entry.id, leader));
     }
-    Ok((sizes, runs))
+    Ok(())
 }

@@ -43,6 +43,7 @@ mod flush;
 pub mod format;
 mod group;
 pub mod index;
+pub mod inspect;
 mod log;
 mod logs;
 #[cfg(feature = "openraft-09")]

@@ -41,9 +41,16 @@ impl EncodedId {
     pub fn raw(&self) -> RawId<'_> {
         RawId { index: self.index, leader: &self.leader }
     }
+}
 
-    pub fn leader(self) -> Bytes {
-        Bytes::from(self.leader)
+/// Encodes a leader; shares the bytes of one that is known, if they are the same.
+pub(crate) fn encode_leader<L: Stored>(leader: &L, known: Option<&Bytes>) -> Result<Bytes, Malformed> {
+    let mut bytes = Vec::with_capacity(16);
+    leader.encode(&mut bytes);
+    match known {
+        Some(known) if *known == bytes => Ok(known.clone()),
+        _ if bytes.len() > LEADER_BYTES_MAX => Err(Malformed::new("a leader's id of more than 255 bytes")),
+        _ => Ok(Bytes::from(bytes.into_boxed_slice())),
     }
 }
 

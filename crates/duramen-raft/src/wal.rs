@@ -62,6 +62,14 @@ pub trait Wal: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Nothing of the batch is or will be stored.
     fn append(&self, batch: &Batch, how: Append) -> Result<Self::Ticket, WalError>;
+    /// The same for a batch that is not needed any more once it was taken, so that its memory may be taken with it. If it
+    /// was refused, it is as it was.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
+    fn append_drain(&self, batch: &mut Batch, how: Append) -> Result<Self::Ticket, WalError> {
+        self.append(batch, how)
+    }
     /// The largest payload that one record may have.
     fn record_bytes_max(&self) -> usize {
         usize::MAX
@@ -180,6 +188,10 @@ impl Wal for JournalWal {
 
     fn append(&self, batch: &Batch, how: Append) -> Result<duramen_journal::Ticket, WalError> {
         self.journal.append_batch(batch, how)
+    }
+
+    fn append_drain(&self, batch: &mut Batch, how: Append) -> Result<duramen_journal::Ticket, WalError> {
+        self.journal.append_drain(batch, how)
     }
 
     fn record_bytes_max(&self) -> usize {

@@ -1,5 +1,8 @@
 //! What was typed: the commands, their arguments and their help, as clap parses them. Owns no behaviour.
 
+#[cfg(feature = "raft")]
+pub mod raft;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +26,10 @@ pub enum Command {
     /// Write, read, check and mend a journal
     #[command(subcommand, after_help = exit::HELP)]
     Journal(JournalCommand),
+    /// Look at, check and mend Raft logs
+    #[cfg(feature = "raft")]
+    #[command(subcommand, after_help = exit::HELP)]
+    Raft(raft::RaftCommand),
     /// Put this host's log files into a journal, kill the writer with -9, recover, go on, compare byte for byte
     Demo(Demo),
     /// Print the completion script of a shell

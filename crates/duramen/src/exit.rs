@@ -37,8 +37,8 @@ Exit codes:
   2    the command line is wrong
   3    cat, verify: the journal ends without a mark; all that is there was
        printed or checked, the last lines of the last run may be missing
-  4    the journal is damaged; what is good was printed, the place is on
-       standard error
+  4    the journal is damaged, or (raft) its records break the rules of Raft
+       logs; what is good was printed, the place is on standard error
   5    the disk is full; standard error says what is durable, nothing is
        half-written
   6    the disk cannot read part of the journal, which says nothing about what

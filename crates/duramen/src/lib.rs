@@ -6,3 +6,8 @@ pub mod lines;
 pub use duramen_journal as journal;
 #[cfg(feature = "raft")]
 pub use duramen_raft as raft;
+
+/// The README's example, so that it runs.
+#[cfg(all(doctest, feature = "raft"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

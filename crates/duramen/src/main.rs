@@ -17,6 +17,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
+#[cfg(feature = "raft")]
+use crate::cli::raft::RaftCommand;
 use crate::cli::{Cli, Command, JournalCommand};
 use crate::exit::Exit;
 use crate::stop::Stop;
@@ -56,10 +58,22 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Journal(JournalCommand::Verify(arguments)) => commands::verify::run(arguments, &stop),
         Command::Journal(JournalCommand::Salvage(arguments)) => commands::salvage::run(arguments, &stop),
         Command::Journal(JournalCommand::Bench(arguments)) => commands::bench::run(arguments, &stop),
+        #[cfg(feature = "raft")]
+        Command::Raft(command) => run_raft(command, &stop),
         Command::Demo(arguments) => commands::demo::run(arguments, &stop),
         Command::Completions { shell } => commands::manual::completions(*shell),
         Command::Man { folder } => commands::manual::man(folder.as_deref()),
         Command::DemoWriter(_) => unreachable!("answered above"),
+    }
+}
+
+#[cfg(feature = "raft")]
+fn run_raft(command: &RaftCommand, stop: &Stop) -> anyhow::Result<Exit> {
+    match command {
+        RaftCommand::State(arguments) => commands::raft::state::run(arguments),
+        RaftCommand::Dump(arguments) => commands::raft::dump::run(arguments, stop),
+        RaftCommand::Verify(arguments) => commands::raft::verify::run(arguments, stop),
+        RaftCommand::Salvage(arguments) => commands::raft::salvage::run(arguments, stop),
     }
 }
 

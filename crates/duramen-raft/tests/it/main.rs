@@ -10,6 +10,8 @@ mod golden;
 #[cfg(feature = "sim")]
 mod groups;
 #[cfg(feature = "sim")]
+mod inspect;
+#[cfg(feature = "sim")]
 mod log;
 mod own_wal;
 #[cfg(feature = "sim")]

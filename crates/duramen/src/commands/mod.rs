@@ -13,6 +13,8 @@ pub mod demo;
 pub mod dump;
 pub mod follow;
 pub mod manual;
+#[cfg(feature = "raft")]
+pub mod raft;
 pub mod salvage;
 pub mod stat;
 pub mod verify;

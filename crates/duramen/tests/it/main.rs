@@ -15,6 +15,8 @@ mod harness;
 mod kill;
 mod mounted;
 mod power_cut;
+#[cfg(feature = "raft")]
+mod raft;
 mod round_trip;
 mod signals;
 mod strace;

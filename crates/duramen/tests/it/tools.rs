@@ -16,6 +16,7 @@ fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]);
         assert!(script.contains("salvage"), "{shell}");
+        assert_eq!(script.contains("raft"), cfg!(feature = "raft"), "{shell}");
         assert!(!script.contains("demo-writer"), "{shell} offers the hidden command");
     }
 }
@@ -29,6 +30,7 @@ fn the_manual_documents_the_exit_codes_and_each_command() {
     for name in ["duramen.1", "duramen-demo.1", "duramen-journal-append.1", "duramen-journal-salvage.1"] {
         assert!(folder.join(name).exists(), "{name} is missing");
     }
+    assert_eq!(folder.join("duramen-raft-verify.1").exists(), cfg!(feature = "raft"));
     assert_code(&run_command(&mut command(&["man".as_ref(), folder.join("missing").as_os_str()]), b""), 1);
 }
 
