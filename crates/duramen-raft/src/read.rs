@@ -22,6 +22,11 @@ use crate::wal::Wal;
 
 /// Entries that are looked up at once.
 const ROUND: u64 = 4096;
+/// Missing payload bytes that are read at once from which on they pass by the cache: one read of so many costs next to nothing
+/// an entry, and keeping them would throw out what single reads find there.
+const BULK_BYTES: usize = 256 << 10;
+/// The same in entries: a few large ones are worth keeping.
+const BULK_ENTRIES: usize = 16;
 /// How often a reader looks again when the log changes under it.
 const LOOKS: usize = 100;
 
@@ -128,7 +133,7 @@ impl<T: Types, W: Wal> Group<T, W> {
     ) -> Result<bool, Stop<T>> {
         let mut cached = self.cache.get_many(places.iter().map(|place| (place.index, place.sequence)));
         let (mut at, mut hits, mut misses) = (0, 0, 0);
-        let mut full = false;
+        let (mut full, mut bulk) = (false, false);
         while at < places.len() && !full {
             if let Some((payload, size)) = cached[at].take() {
                 full = !entries.is_empty() && bytes.saturating_add(size) > bytes_max;
@@ -146,13 +151,22 @@ impl<T: Types, W: Wal> Group<T, W> {
             let missed = self.read_stored(&places[at..until], room, entries.is_empty())?;
             full = missed.len() < until - at;
             (at, misses) = (at + missed.len(), misses + missed.len() as u64);
-            *bytes = missed.iter().fold(*bytes, |sum, read| sum.saturating_add(read.payload.len()));
-            self.keep(&missed);
+            let missed_bytes: usize = missed.iter().map(|read| read.payload.len()).sum();
+            *bytes = bytes.saturating_add(missed_bytes);
+            if missed_bytes >= BULK_BYTES && missed.len() >= BULK_ENTRIES {
+                bulk = true;
+            } else {
+                self.keep(&missed);
+            }
             entries.extend(missed.into_iter().map(|read| read.entry));
         }
         self.core.budget.hits.fetch_add(hits, Ordering::Relaxed);
         self.core.budget.misses.fetch_add(misses, Ordering::Relaxed);
-        if misses > 0 {
+        if self.core.config.strategy == Strategy::MemFirst {
+            self.core.spilled_reads.fetch_add(misses, Ordering::Relaxed);
+        }
+        // Whoever reads in bulk reads ahead by itself.
+        if misses > 0 && !bulk {
             self.missed(misses, places[0].index, places[at - 1].index + 1, full);
         }
         Ok(full || *bytes >= bytes_max)
@@ -160,9 +174,6 @@ impl<T: Types, W: Wal> Group<T, W> {
 
     /// After a miss: what follows is read ahead if reads follow each other, so that the next one finds it.
     fn missed(&self, misses: u64, first: u64, end: u64, full: bool) {
-        if self.core.config.strategy == Strategy::MemFirst {
-            self.core.spilled_reads.fetch_add(misses, Ordering::Relaxed);
-        }
         let follows = self.read_end.swap(end, Ordering::Relaxed) == first;
         if follows || (misses > 1 && !full) {
             self.read_ahead(end);
