@@ -161,10 +161,10 @@ impl Engine for Raft {
     }
 
     fn scan(&self, visit: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        for entry in self.lanes[0].log.reader().stream(..)? {
-            visit(&entry?.payload);
-        }
-        Ok(())
+        Ok(self.lanes[0].log.reader().visit(.., |entry| {
+            visit(entry.payload);
+            true
+        })?)
     }
 
     fn settle(&self) -> Outcome<()> {

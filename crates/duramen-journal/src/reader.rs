@@ -463,7 +463,7 @@ impl Cursor {
         };
         self.next += 1;
         let chunk = &self.segment.as_ref().expect("read above").chunk;
-        Some(Ok(RecordRef::new(sequence, &header, &chunk[at + RECORD_HEADER_BYTES..at + header.total_bytes()])))
+        Some(Ok(RecordRef::new(sequence, &header, at + RECORD_HEADER_BYTES..at + header.total_bytes(), chunk)))
     }
 
     fn read(&mut self) -> Result<Record, Error> {

@@ -1,5 +1,7 @@
 //! What a reader gets, and what a writer gives: one record, one batch.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::body::BodyBuffer;
@@ -29,12 +31,12 @@ impl Record {
     /// The same, borrowed.
     pub fn borrow(&self) -> RecordRef<'_> {
         let Record { sequence, log, kind, more, ref payload } = *self;
-        RecordRef { sequence, log, kind, more, payload }
+        RecordRef { sequence, log, kind, more, payload, buffer: payload }
     }
 }
 
 /// One stored record, lent by a reader that walks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
     /// Its sequence.
     pub sequence: Sequence,
@@ -46,13 +48,33 @@ pub struct RecordRef<'a> {
     pub more: bool,
     /// The payload.
     pub payload: &'a [u8],
+    /// What the payload is a part of.
+    buffer: &'a Bytes,
 }
 
 impl<'a> RecordRef<'a> {
-    pub(crate) fn new(sequence: Sequence, header: &RecordHeader, payload: &'a [u8]) -> RecordRef<'a> {
-        RecordRef { sequence, log: header.log, kind: header.kind, more: header.more, payload }
+    pub(crate) fn new(sequence: Sequence, header: &RecordHeader, payload: Range<usize>, buffer: &'a Bytes) -> Self {
+        let payload = &buffer[payload];
+        RecordRef { sequence, log: header.log, kind: header.kind, more: header.more, payload, buffer }
+    }
+
+    /// A part of the payload, to keep: shares the buffer that it was read into.
+    ///
+    /// # Panics
+    /// If it is no part of the payload.
+    pub fn share(&self, part: &'a [u8]) -> Bytes {
+        self.buffer.slice_ref(part)
     }
 }
+
+impl PartialEq for RecordRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |record: &Self| (record.sequence, record.log, record.kind, record.more);
+        parts(self) == parts(other) && self.payload == other.payload
+    }
+}
+
+impl Eq for RecordRef<'_> {}
 
 /// A caller's atomic unit: after a crash all of its records are there, or none.
 ///

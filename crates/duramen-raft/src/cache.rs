@@ -131,6 +131,16 @@ impl<P> Items<P> {
         self.tail.is_empty() && self.side.is_empty()
     }
 
+    fn get(&self, index: u64, sequence: Sequence) -> Option<(P, usize)>
+    where
+        P: Clone,
+    {
+        let place = index.checked_sub(self.tail_first).and_then(|place| usize::try_from(place).ok());
+        let item = place.and_then(|place| self.tail.get(place)).or_else(|| self.side.get(&index));
+        let item = item.filter(|item| item.sequence == sequence)?;
+        Some((item.payload.clone(), item.bytes - ITEM_OVERHEAD))
+    }
+
     /// Whether the cache has to go into the ring now.
     fn enters_ring(&mut self) -> bool {
         !self.is_empty() && !std::mem::replace(&mut self.in_ring, true)
@@ -209,22 +219,21 @@ impl<P: Clone + Send + 'static> Cache<P> {
         }
     }
 
-    /// An entry's payload, if it is here under this sequence.
-    #[cfg(test)]
-    pub fn get(&self, index: u64, sequence: Sequence) -> Option<P> {
-        self.get_many(std::iter::once((index, sequence))).pop().flatten().map(|(payload, _)| payload)
+    /// An entry's payload with its bytes, if it is here under this sequence.
+    pub fn get(&self, index: u64, sequence: Sequence) -> Option<(P, usize)> {
+        lock(&self.items).get(index, sequence)
     }
 
-    /// Several entries' payloads with their bytes, with one look.
-    pub fn get_many(&self, wanted: impl Iterator<Item = (u64, Sequence)>) -> Vec<Option<(P, usize)>> {
+    /// The payloads, with their bytes, of entries that follow each other in index and in the journal. `None`: none of them
+    /// is here.
+    pub fn get_run(&self, first: u64, sequence: Sequence, count: u64) -> Option<Vec<Option<(P, usize)>>> {
         let items = lock(&self.items);
-        let found = |(index, sequence): (u64, Sequence)| {
-            let place = index.checked_sub(items.tail_first).and_then(|place| usize::try_from(place).ok());
-            let item = place.and_then(|place| items.tail.get(place)).or_else(|| items.side.get(&index));
-            let item = item.filter(|item| item.sequence == sequence)?;
-            Some((item.payload.clone(), item.bytes - ITEM_OVERHEAD))
-        };
-        wanted.map(found).collect()
+        let end = first + count;
+        let in_tail = first.max(items.tail_first) < end.min(items.tail_end());
+        if !in_tail && items.side.range(first..end).next().is_none() {
+            return None;
+        }
+        Some((0..count).map(|at| items.get(first + at, sequence + at)).collect())
     }
 
     /// An entry lies elsewhere now.
@@ -314,6 +323,10 @@ mod tests {
         Kept { index, sequence, bytes, payload: index * 10 }
     }
 
+    fn payload(cache: &Cache<u64>, index: u64, sequence: u64) -> Option<u64> {
+        cache.get(index, sequence).map(|(payload, _)| payload)
+    }
+
     #[test]
     fn the_newest_and_the_read_ones_are_found() {
         let budget = Arc::new(Budget::new(100, 1 << 20));
@@ -321,21 +334,24 @@ mod tests {
         cache.append((5..8).map(|index| kept(index, index + 100, 10)));
         cache.keep([kept(2, 50, 10), kept(6, 1, 10)].into_iter());
         assert_eq!((budget.items(), budget.bytes()), (4, 4 * (10 + ITEM_OVERHEAD)));
-        assert_eq!(cache.get(5, 105), Some(50));
-        assert_eq!(cache.get(2, 50), Some(20));
-        assert_eq!(cache.get(6, 1), None, "what was appended counts");
-        assert_eq!(cache.get(5, 104), None, "another sequence is another entry");
+        assert_eq!(payload(&cache, 5, 105), Some(50));
+        assert_eq!(payload(&cache, 2, 50), Some(20));
+        assert_eq!(payload(&cache, 6, 1), None, "what was appended counts");
+        assert_eq!(payload(&cache, 5, 104), None, "another sequence is another entry");
+        assert_eq!(cache.get_run(1, 49, 4), Some(vec![None, Some((20, 10)), None, None]));
+        assert_eq!(cache.get_run(6, 106, 3), Some(vec![Some((60, 10)), Some((70, 10)), None]));
+        assert_eq!((cache.get_run(3, 51, 2), cache.get_run(8, 108, 5)), (None, None));
         cache.moved(5, 105, 500);
-        assert_eq!((cache.get(5, 105), cache.get(5, 500)), (None, Some(50)));
+        assert_eq!((payload(&cache, 5, 105), payload(&cache, 5, 500)), (None, Some(50)));
         cache.truncate_from(7);
-        assert_eq!((cache.get(6, 106), cache.get(7, 107)), (Some(60), None));
+        assert_eq!((payload(&cache, 6, 106), payload(&cache, 7, 107)), (Some(60), None));
         cache.append([kept(6, 200, 10)].into_iter());
-        assert_eq!((cache.get(6, 106), cache.get(6, 200)), (None, Some(60)));
+        assert_eq!((payload(&cache, 6, 106), payload(&cache, 6, 200)), (None, Some(60)));
         cache.purge_upto(5);
-        assert_eq!((cache.get(2, 50), cache.get(5, 500), cache.get(6, 200)), (None, None, Some(60)));
+        assert_eq!((payload(&cache, 2, 50), payload(&cache, 5, 500), payload(&cache, 6, 200)), (None, None, Some(60)));
         // An append that leaves a hole begins a new tail.
         cache.append([kept(9, 300, 10)].into_iter());
-        assert_eq!((cache.get(6, 200), cache.get(9, 300)), (None, Some(90)));
+        assert_eq!((payload(&cache, 6, 200), payload(&cache, 9, 300)), (None, Some(90)));
         assert_eq!(budget.items(), 1);
         drop(cache);
         assert_eq!((budget.items(), budget.bytes()), (0, 0));
@@ -352,7 +368,7 @@ mod tests {
                 assert!(budget.items() <= 100 && budget.bytes() <= 100 * (10 + ITEM_OVERHEAD));
             }
         }
-        assert!(caches.iter().all(|cache| cache.get(199, 199).is_some()), "the newest of each stay");
+        assert!(caches.iter().all(|cache| payload(cache, 199, 199).is_some()), "the newest of each stay");
         assert!(budget.evicted.load(Ordering::Relaxed) >= 500);
         // An empty cache costs nothing: it leaves the ring, and comes back with its next item.
         assert_eq!(lock(&budget.ring).len(), 3);
@@ -371,6 +387,6 @@ mod tests {
         cache.append((1..10).map(|index| kept(index, index, 10)));
         budget.shrink(4);
         assert_eq!(budget.items(), 5);
-        assert!(cache.get(4, 4).is_none() && cache.get(5, 5).is_some());
+        assert!(payload(&cache, 4, 4).is_none() && payload(&cache, 5, 5).is_some());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duramen_journal::disk::Environment;
 use duramen_journal::sync::AtomicU32;
-use duramen_journal::{Append, Batch, Class, WhenFull};
+use duramen_journal::{Append, Batch, Class, Sequence, WhenFull};
 
 use crate::cache::Budget;
 use crate::config::{Config, MemoryFull, Strategy};
@@ -51,6 +51,9 @@ pub(crate) struct Scratch {
     pub runs: Vec<Run>,
 }
 
+/// How many sequences that were read alone are remembered.
+const READ_ONCE: usize = 1024;
+
 pub(crate) struct Core<W> {
     pub wal: W,
     pub config: Config,
@@ -63,6 +66,8 @@ pub(crate) struct Core<W> {
     arrivals: AtomicU64,
     sync_ns: AtomicU64,
     scratches: Mutex<Vec<Scratch>>,
+    /// Sequences that were read alone a while ago.
+    read_once: Box<[AtomicU64; READ_ONCE]>,
 }
 
 impl<W: Wal> Core<W> {
@@ -82,7 +87,13 @@ impl<W: Wal> Core<W> {
             arrivals: AtomicU64::new(0),
             sync_ns: AtomicU64::new(0),
             scratches: Mutex::new(Vec::with_capacity(SCRATCHES)),
+            read_once: Box::new([const { AtomicU64::new(0) }; READ_ONCE]),
         }
+    }
+
+    /// Whether a record that is read alone, and was not in memory, is worth a place there: the second time in a while.
+    pub fn is_read_again(&self, sequence: Sequence) -> bool {
+        self.read_once[sequence as usize % READ_ONCE].swap(sequence, Ordering::Relaxed) == sequence
     }
 
     /// An empty scratch.

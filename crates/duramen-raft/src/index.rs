@@ -42,7 +42,7 @@ impl Run {
     }
 
     /// The part of the run in a range of indexes.
-    fn clip(&self, from: u64, end: u64) -> Option<Run> {
+    pub(crate) fn clip(&self, from: u64, end: u64) -> Option<Run> {
         let first = self.first_index.max(from);
         let last = self.end().min(end);
         (first < last).then(|| Run {

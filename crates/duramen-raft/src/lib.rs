@@ -27,7 +27,7 @@ pub use receipt::Receipt;
 pub use record::Record;
 pub use state::{RaftLogState, Refusal};
 pub use stats::{CacheStats, FlushStats, RaftStats};
-pub use types::{Entry, Plain, StateMachine, Stored, TermIndex, TermVote, Types};
+pub use types::{Entry, EntryRef, Plain, StateMachine, Stored, TermIndex, TermVote, Types};
 pub use wal::{JournalWal, OnDurable, Wal, WalSegment, WalTicket};
 
 /// One of the logs that share a folder: the number of its log in the journal. 0 is the journal's own.

@@ -16,7 +16,7 @@ use crate::receipt::Receipt;
 use crate::record::{Record, decode_id};
 use crate::state::RaftLogState;
 use crate::stats::RaftStats;
-use crate::types::{Entry, StateMachine, Types};
+use crate::types::{Entry, EntryRef, StateMachine, Types};
 use crate::wal::{JournalWal, Wal};
 
 /// The group that a folder with one log has.
@@ -279,9 +279,7 @@ impl<T: Types, W: Wal> RaftLogReader<T, W> {
     /// # Errors
     /// [`Error::Purged`], [`Error::NotYet`], [`Error::Lost`], [`Error::Wal`].
     pub fn entry(&self, index: u64) -> Result<Entry<T>, Error<T>> {
-        let end = index.checked_add(1).ok_or(Error::NotYet { index, next: self.next_index() })?;
-        let mut found = self.log.group.entries(index, end, usize::MAX)?;
-        found.pop().ok_or(Error::NotYet { index, next: self.next_index() })
+        self.log.group.entry(index)
     }
 
     /// Entries in a range of indexes, all of which must be there: in order, at most so many payload bytes in sum, but at
@@ -305,6 +303,22 @@ impl<T: Types, W: Wal> RaftLogReader<T, W> {
         }
         let bytes_max = self.log.logs.core.config.read_buffer_size;
         Ok(Stream { group: self.log.group.clone(), next: start, end, read: Vec::new().into_iter(), bytes_max })
+    }
+
+    /// Shows the entries in a range of indexes as they are stored, in order, until `visit` says `false`: for replaying a log
+    /// into a state machine, at twice the speed of [`RaftLogReader::stream`]. Nothing is copied, and the cache is neither
+    /// asked nor filled. While it runs nothing is locked; it shows some 65,000 entries at a time as the log had them when it
+    /// came to the first of them.
+    ///
+    /// # Errors
+    /// As [`RaftLogReader::range`].
+    pub fn visit(
+        &self,
+        range: impl RangeBounds<u64>,
+        mut visit: impl FnMut(EntryRef<'_, T>) -> bool,
+    ) -> Result<(), Error<T>> {
+        let (start, end) = self.bounds(range);
+        self.log.group.visit(start, end, &mut visit)
     }
 
     /// The id of an entry, or of the last purged one, from memory.

@@ -403,7 +403,7 @@ fn relocate_below<T: Types, W: Wal>(group: &Arc<Group<T, W>>, below: Sequence) -
 fn scan_segment<T: Types, W: Wal>(wal: &W, segment: &WalSegment) -> Result<Change, Error<T>> {
     let mut change = Change::default();
     let mut foreign = None;
-    wal.scan(segment.first..segment.next, &mut |record| match RawRecord::decode(record.kind, &record.payload) {
+    wal.scan(segment.first..segment.next, &mut |record| match RawRecord::decode(record.kind, record.payload) {
         Ok(raw) => {
             change.add(record.sequence, record.log, &raw);
             true

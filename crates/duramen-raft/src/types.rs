@@ -115,6 +115,15 @@ impl<T: Types> Entry<T> {
     }
 }
 
+/// One entry, lent by a reader that walks: its payload as it is stored.
+#[derive(Clone, Debug)]
+pub struct EntryRef<'a, T: Types> {
+    /// Its id.
+    pub id: T::LogId,
+    /// What it carries, as [`Stored::encode`] wrote it.
+    pub payload: &'a [u8],
+}
+
 /// Term and index; payloads and user data are bytes, which are read without being copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plain;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use duramen_journal::{
-    Append, Batch, Error as WalError, Journal, Level, Options, Record, Report, Sequence, Stats, World,
+    Append, Batch, Error as WalError, Journal, Level, Options, Record, RecordRef, Report, Sequence, Stats, World,
 };
 
 use crate::GroupId;
@@ -95,7 +95,7 @@ pub trait Wal: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// The first record that cannot be read.
-    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), WalError>;
+    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(RecordRef<'_>) -> bool) -> Result<(), WalError>;
     /// Makes everything appended so far readable.
     ///
     /// # Errors
@@ -222,8 +222,9 @@ impl Wal for JournalWal {
         self.journal.read(sequence)
     }
 
-    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), WalError> {
-        for record in self.journal.scan(range) {
+    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(RecordRef<'_>) -> bool) -> Result<(), WalError> {
+        let mut scan = self.journal.scan(range);
+        while let Some(record) = scan.next_borrowed() {
             if !visit(record?) {
                 break;
             }

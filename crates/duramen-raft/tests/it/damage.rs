@@ -41,6 +41,50 @@ fn a_damaged_entry_stops_nothing_else() {
     fill(&logs.group(1).expect("a group"), 1, 101..103, 3000);
 }
 
+/// Entries of one group that lie between another's are read with one walk; what is damaged in between stops nothing.
+#[test]
+fn another_groups_damage_stops_nothing() {
+    let disk = SimDisk::new(1);
+    let (logs, _) = open(&disk, &small());
+    let (first, second) = (logs.group(1).expect("a group"), logs.group(2).expect("a group"));
+    for index in 1..41 {
+        fill(&first, 1, index..index + 1, 300);
+        fill(&second, 1, index..index + 1, 300);
+    }
+    // Sealed, so that opening does not look at every record.
+    fill(&first, 1, 41..61, 3000);
+    drop((first, second, logs));
+    let (logs, _) = open(&disk, &Config { log_cache_capacity: 0, ..small() });
+    let reader = |group| logs.group(group).expect("a group").reader();
+    let mut bad = Vec::new();
+    for offset in (9_000..40_000).step_by(150) {
+        disk.flip_durable_bit(&format!("{FOLDER}/journal/{:016x}.seg", 1), offset, 3).expect("is in use");
+        bad = (1..41).filter(|&index| reader(2).entry(index).is_err()).collect();
+        let own = (1..41).all(|index| reader(1).entry(index).is_ok());
+        if own && !bad.is_empty() {
+            break;
+        }
+        disk.flip_durable_bit(&format!("{FOLDER}/journal/{:016x}.seg", 1), offset, 3).expect("is in use");
+        bad.clear();
+    }
+    assert_eq!(bad.len(), 1, "no bit hits a record of group 2 alone");
+    drop(logs);
+    let (logs, _) = open(&disk, &Config { log_cache_capacity: 0, ..small() });
+    let reader = |group| logs.group(group).expect("a group").reader();
+    let expected: Vec<_> = (1..41).map(|index| entry(1, index, 300)).collect();
+    assert_eq!(reader(1).range(1..41, usize::MAX).expect("none of it is damaged"), expected);
+    let mut seen = 0;
+    let visited = reader(1).visit(1..41, |entry| {
+        seen += 1;
+        entry.id.index == seen
+    });
+    visited.expect("none of it is damaged");
+    assert_eq!(seen, 40);
+    let error = reader(2).range(1..41, usize::MAX).expect_err("one is damaged");
+    assert!(matches!(error, Error::Wal(WalError::DamagedRecord(_))), "{error}");
+    assert_eq!(reader(2).range(1..bad[0], usize::MAX).expect("is good").len() as u64, bad[0] - 1);
+}
+
 /// A segment is gone: opening refuses; told to set it aside, it names the entries, and does not vote.
 #[test]
 fn a_lost_segment_is_named() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duramen_journal::disk::sim::{Crash, Effect, Fault, Operation, SimDisk, errno};
-use duramen_journal::{Append, Batch, Error as WalError, Record, Sequence, Ticket};
+use duramen_journal::{Append, Batch, Error as WalError, Record, RecordRef, Sequence, Ticket};
 use duramen_raft::{Config, Error, FlushPolicy, JournalWal, Plain, RaftLog, RaftLogs, Refusal, Strategy, Wal};
 
 use crate::simulated::{FOLDER, check, entry, fill, id, open, small, vote};
@@ -156,7 +156,7 @@ impl Wal for Interrupting {
         self.inner.read(sequence)
     }
 
-    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), WalError> {
+    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(RecordRef<'_>) -> bool) -> Result<(), WalError> {
         self.inner.scan(range, visit)
     }
 

@@ -369,3 +369,40 @@ fn one_log_has_a_folder_for_itself() {
     assert!(matches!(log.writer().append(vec![entry(1, 4, 10)]), Err(Error::Wal(WalError::Closed))));
     check(&log, &[(1, 1..4)], 10);
 }
+
+#[test]
+fn a_visit_shows_what_is_stored() {
+    let disk = SimDisk::new(1);
+    let (logs, _) = open(&disk, &small());
+    let log = logs.group(1).expect("a group");
+    fill(&log, 1, 1..151, 300);
+    log.writer().truncate_after(Some(&id(1, 120))).expect("truncates").wait().expect("durable");
+    fill(&log, 4, 121..201, 300);
+    log.writer().commit(&id(4, 200)).expect("commits").wait().expect("taken");
+    log.writer().purge(&id(1, 20)).expect("purges").wait().expect("durable");
+    let reader = log.reader();
+    let before = logs.stats().cache;
+    let expected: Vec<_> = (21..201u64).map(|index| entry(if index > 120 { 4 } else { 1 }, index, 300)).collect();
+    let mut seen = Vec::new();
+    let visited = reader.visit(.., |entry| {
+        seen.push((entry.id, entry.payload.to_vec()));
+        true
+    });
+    visited.expect("reads");
+    assert_eq!(seen, expected.iter().map(|entry| (entry.id, entry.payload.to_vec())).collect::<Vec<_>>());
+    let mut some = Vec::new();
+    let visited = reader.visit(100..190, |entry| {
+        some.push(entry.id.index);
+        entry.id.index < 130
+    });
+    visited.expect("reads");
+    assert_eq!(some, (100..131).collect::<Vec<u64>>());
+    reader.visit(50..50, |_| panic!("nothing is asked for")).expect("an empty range");
+    #[allow(clippy::reversed_empty_ranges, reason = "that is what is asked")]
+    let reversed = reader.visit(60..50, |_| true);
+    assert!(matches!(reversed, Err(Error::InvalidRange { start: 60, end: 50 })), "{reversed:?}");
+    assert!(matches!(reader.visit(10..50, |_| true), Err(Error::Purged { index: 10, first: 21 })));
+    assert!(matches!(reader.visit(150..300, |_| true), Err(Error::NotYet { next: Some(201), .. })));
+    let after = logs.stats().cache;
+    assert_eq!((before.hits, before.misses, before.items), (after.hits, after.misses, after.items));
+}

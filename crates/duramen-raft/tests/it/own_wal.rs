@@ -8,12 +8,23 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use duramen_journal::disk::real::RealEnvironment;
-use duramen_journal::{Append, Batch, Error as WalError, Level, Record, Sequence};
-use duramen_raft::{Config, Entry, OnDurable, Plain, RaftLogs, TermIndex, TermVote, Wal, WalTicket};
+use duramen_journal::{Append, Batch, Error as WalError, Level, Record, RecordRef, Sequence};
+use duramen_raft::{Config, Entry, OnDurable, Plain, RaftLog, RaftLogs, TermIndex, TermVote, Wal, WalTicket};
 
 #[derive(Clone, Debug, Default)]
 struct MemoryWal {
     records: Arc<Mutex<Vec<Record>>>,
+    hook: Arc<Mutex<Hook>>,
+}
+
+/// Runs once, after the next scan.
+#[derive(Default)]
+struct Hook(Option<Box<dyn FnOnce() + Send>>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hook").field(&self.0.is_some()).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -98,12 +109,14 @@ impl Wal for MemoryWal {
         record.ok_or(WalError::NotYet { sequence, next: self.written() + 1 })
     }
 
-    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(Record) -> bool) -> Result<(), WalError> {
+    fn scan(&self, range: Range<Sequence>, visit: &mut dyn FnMut(RecordRef<'_>) -> bool) -> Result<(), WalError> {
         for sequence in range {
-            if !visit(self.read(sequence)?) {
+            if !visit(self.read(sequence)?.borrow()) {
                 break;
             }
         }
+        let hook = self.hook.lock().expect("no test panics under it").0.take();
+        hook.into_iter().for_each(|hook| hook());
         Ok(())
     }
 
@@ -146,4 +159,34 @@ fn a_log_on_other_storage() {
     let read = log.reader().range(.., usize::MAX).expect("reads");
     assert_eq!(read.iter().map(|entry| entry.id.index).collect::<Vec<u64>>(), (21..81).collect::<Vec<u64>>());
     assert_eq!(read[0].payload, "entry 21");
+}
+
+/// A range that is read while the log is cut and written anew is the log of one moment: never a part of each.
+#[test]
+fn a_range_is_of_one_moment() {
+    // More than is looked up at once.
+    const COUNT: u64 = 6_000;
+    let wal = MemoryWal::default();
+    let config = Config { log_cache_capacity: 0, ..Config::new("unused") };
+    let (logs, _) =
+        RaftLogs::<Plain, MemoryWal>::with_wal(config, wal.clone(), Arc::new(RealEnvironment)).expect("opens");
+    let log = logs.group(1).expect("a group");
+    let write = |log: &RaftLog<Plain, MemoryWal>, term, first| {
+        let entries = (first..=COUNT).map(|index| Entry::new(TermIndex::new(term, index), Bytes::new())).collect();
+        log.writer().append(entries).expect("appends").wait().expect("durable");
+    };
+    write(&log, 1, 1);
+    for term in 2..5 {
+        let other = log.clone();
+        let cut = move || {
+            let kept = other.reader().log_id(10).expect("is there");
+            other.writer().truncate_after(Some(&kept)).expect("truncates").wait().expect("durable");
+            write(&other, term, 11);
+        };
+        wal.hook.lock().expect("no test panics under it").0 = Some(Box::new(cut));
+        let entries = log.reader().range(1..=COUNT, usize::MAX).expect("reads");
+        assert!(wal.hook.lock().expect("no test panics under it").0.is_none(), "it was cut while it was read");
+        assert_eq!(entries.len() as u64, COUNT);
+        assert!(entries[10..].iter().all(|entry| entry.id.term == term), "a mix of two logs");
+    }
 }
