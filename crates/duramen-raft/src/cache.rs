@@ -14,6 +14,10 @@ use crate::lock;
 
 /// What an item costs beside its payload: its place here, and a shared payload's head.
 const ITEM_OVERHEAD: usize = 96;
+/// An eviction makes room of so small a share of the bounds.
+const ROOM_SHARE: usize = 64;
+/// Items that one group gives before the next is asked.
+const EVICT_AT_ONCE: usize = 64;
 
 /// Something that can let go of its oldest item.
 pub(crate) trait Evict: Send + Sync {
@@ -74,22 +78,31 @@ impl Budget {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// About how many items are too many.
+    /// About how many items are too many, with the room that an eviction makes; one at least, if the bounds are passed.
     fn excess(&self) -> usize {
         let (items, bytes) = (self.items(), self.bytes());
-        let by_bytes = bytes.saturating_sub(self.bytes_max) / (bytes / items.max(1)).max(1);
-        items.saturating_sub(self.items_max).max(by_bytes)
+        let too_many = |have: usize, max: usize| have.saturating_sub(max - max / ROOM_SHARE);
+        let by_bytes = too_many(bytes, self.bytes_max) / (bytes / items.max(1)).max(1);
+        too_many(items, self.items_max).max(by_bytes).max(usize::from(self.is_over()))
     }
 
-    /// Lets items go, group after group, until the bounds hold; only items up to a sequence.
+    /// Once the bounds are passed: lets items go, group after group, until there is some room again, so that not each
+    /// append has to. Only items up to a sequence.
     pub fn shrink(&self, upto: Sequence) {
+        if !self.is_over() {
+            return;
+        }
         let members = lock(&self.ring).len();
         let mut idle = 0;
         // A share of each group's, so that one that sleeps does not keep all the room.
-        while self.is_over() && idle < members {
+        while idle < members {
+            let excess = self.excess();
+            if excess == 0 {
+                return;
+            }
             let Some(next) = lock(&self.ring).pop_front() else { return };
             let Some(cache) = next.upgrade() else { continue };
-            let evicted = cache.evict(self.excess().clamp(1, 64), upto);
+            let evicted = cache.evict(excess.min(EVICT_AT_ONCE), upto);
             match &evicted {
                 None | Some(Evicted { items: 0, .. }) => idle += 1,
                 Some(Evicted { items, .. }) => {
@@ -376,11 +389,11 @@ mod tests {
         caches[2].truncate_from(0);
         caches[0].append((200..400).map(|index| kept(index, index, 10)));
         budget.shrink(u64::MAX);
-        assert_eq!((lock(&budget.ring).len(), budget.items()), (1, 100));
+        assert_eq!((lock(&budget.ring).len(), budget.items()), (1, 99), "and a little room");
         caches[1].append([kept(1, 1, 10)].into_iter());
         assert_eq!(lock(&budget.ring).len(), 2);
         budget.shrink(u64::MAX);
-        assert_eq!(budget.items(), 100);
+        assert_eq!(budget.items(), 100, "the bound is not passed");
         // What must stay does.
         let budget = Arc::new(Budget::new(2, 1 << 20));
         let cache = Cache::new(budget.clone());
