@@ -12,7 +12,7 @@ Usage: duramen-bench [OPTIONS]
 
   --dir PATH       measure in this folder (default: the system's folder for temporary files)
   --works A,B      only these works (see --list)
-  --systems A,B    only systems whose name contains one of these words, case aside
+  --systems A,B    only systems whose name is one of these words, else contains one; case aside
   --runs N         runs of each work, of which the median counts (default 5; 1 with --quick)
   --quick          a few iterations of everything, to see that it works; the figures mean nothing
   --records N      records of the works that are bound by a count (default 1000000)

@@ -92,11 +92,15 @@ fn chosen_works(wanted: &[String]) -> Outcome<Vec<Work>> {
 
 fn chosen_systems(wanted: &[String], method: SyncMethod) -> Outcome<Vec<Box<dyn System>>> {
     let mut systems = systems(method);
-    let contains = |system: &dyn System, word: &String| system.name().to_lowercase().contains(word.as_str());
-    if let Some(unknown) = wanted.iter().find(|word| !systems.iter().any(|system| contains(&**system, word))) {
+    let names: Vec<String> = systems.iter().map(|system| system.name().to_lowercase()).collect();
+    // A whole name means itself: "duramen" is not "duramen raft".
+    let means = |name: &String, word: &String| if names.contains(word) { name == word } else { name.contains(word) };
+    if let Some(unknown) = wanted.iter().find(|word| !names.iter().any(|name| means(name, word))) {
         return Err(format!("there is no system named {unknown} in this build; see --list").into());
     }
-    systems.retain(|system| wanted.is_empty() || wanted.iter().any(|word| contains(&**system, word)));
+    let is_chosen = |name: &String| wanted.is_empty() || wanted.iter().any(|word| means(name, word));
+    let mut chosen = names.iter().map(is_chosen).collect::<Vec<bool>>().into_iter();
+    systems.retain(|_| chosen.next().unwrap_or(false));
     Ok(systems)
 }
 
