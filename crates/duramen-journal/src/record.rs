@@ -53,6 +53,7 @@ pub struct RecordRef<'a> {
 }
 
 impl<'a> RecordRef<'a> {
+    #[inline]
     pub(crate) fn new(sequence: Sequence, header: &RecordHeader, payload: Range<usize>, buffer: &'a Bytes) -> Self {
         let payload = &buffer[payload];
         RecordRef { sequence, log: header.log, kind: header.kind, more: header.more, payload, buffer }
@@ -62,6 +63,7 @@ impl<'a> RecordRef<'a> {
     ///
     /// # Panics
     /// If it is no part of the payload.
+    #[inline]
     pub fn share(&self, part: &'a [u8]) -> Bytes {
         self.buffer.slice_ref(part)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use duramen_journal::{Options, SyncPolicy, TornTail};
 
 use crate::error::Error;
+use crate::format::snapshot::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 use crate::types::Types;
 
 /// When a step is acknowledged, and where entries live.
@@ -53,6 +54,19 @@ pub enum MemoryFull {
     Spill,
 }
 
+/// How far the log is purged when a snapshot was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PurgeOnSnapshot {
+    /// Not at all: that is left to whoever knows which followers lag.
+    Never,
+    /// Up to the oldest one that is kept, so that each of them can be loaded and the log goes on from it: the newest may
+    /// turn out to be damaged.
+    #[default]
+    ToOldest,
+    /// Up to the newest: least room.
+    ToNewest,
+}
+
 /// All settings of a Raft log. Start from [`Config::new`] and change fields.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -84,6 +98,12 @@ pub struct Config {
     pub prefetch_bytes: usize,
     /// Whether segments that no group needs are released as soon as a purge is durable.
     pub collect_on_purge: bool,
+    /// Snapshots of a group that are kept: at least 1.
+    pub snapshots_kept: usize,
+    /// Bytes of a chunk of a snapshot: 4 KiB to 64 MiB.
+    pub snapshot_chunk_bytes: u32,
+    /// What is purged when a snapshot was published.
+    pub purge_on_snapshot: PurgeOnSnapshot,
     /// The journal's other settings. Those that have a field of their own above are overwritten, and so are the kind, the
     /// policy and the observer.
     pub journal: Options,
@@ -110,6 +130,9 @@ impl Config {
             memory_full: MemoryFull::Wait,
             prefetch_bytes: 1 << 20,
             collect_on_purge: true,
+            snapshots_kept: 2,
+            snapshot_chunk_bytes: 1 << 20,
+            purge_on_snapshot: PurgeOnSnapshot::ToOldest,
             journal: Options { tail_cache_bytes: 1 << 20, ..Options::default() },
         }
     }
@@ -135,6 +158,12 @@ impl Config {
     /// Checks what the journal does not.
     pub(crate) fn check<T: Types>(&self) -> Result<(), Error<T>> {
         let bad = |option, reason| Err(Error::InvalidOption { option, reason });
+        if self.snapshots_kept == 0 {
+            return bad("snapshots_kept", "must be at least 1");
+        }
+        if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&self.snapshot_chunk_bytes) {
+            return bad("snapshot_chunk_bytes", "must be 4 KiB to 64 MiB");
+        }
         match self.flush {
             FlushPolicy::Batch { threshold: 0, .. } => bad("flush", "a threshold must be at least 1"),
             FlushPolicy::Batch { interval, .. } if interval.is_zero() => bad("flush", "an interval must not be zero"),

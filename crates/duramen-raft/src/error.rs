@@ -6,6 +6,7 @@ use duramen_journal::{Error as WalError, Sequence};
 
 use crate::GroupId;
 use crate::format::Malformed;
+use crate::snapshot::SnapshotError;
 use crate::state::Refusal;
 use crate::types::Types;
 
@@ -84,18 +85,30 @@ pub enum Error<T: Types> {
         /// The group.
         group: GroupId,
     },
+    /// A snapshot cannot be written, published or read.
+    Snapshot(SnapshotError),
 }
 
 impl<T: Types> Error<T> {
     /// Whether space has run out below: the step was not stored, and will be once there is space again.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Error::Wal(error) if error.is_no_space())
+        match self {
+            Error::Wal(error) => error.is_no_space(),
+            Error::Snapshot(error) => error.is_no_space(),
+            _ => false,
+        }
     }
 }
 
 impl<T: Types> From<WalError> for Error<T> {
     fn from(error: WalError) -> Error<T> {
         Error::Wal(error)
+    }
+}
+
+impl<T: Types> From<SnapshotError> for Error<T> {
+    fn from(error: SnapshotError) -> Error<T> {
+        Error::Snapshot(error)
     }
 }
 
@@ -110,6 +123,7 @@ impl<T: Types> fmt::Display for Error<T> {
         match self {
             Error::Refused(refusal) => write!(f, "{refusal}"),
             Error::Wal(error) => write!(f, "{error}"),
+            Error::Snapshot(error) => write!(f, "{error}"),
             Error::Unstorable(what) => write!(f, "cannot be stored: {what}"),
             Error::Foreign { group, sequence, what } => write!(
                 f,
@@ -145,6 +159,7 @@ impl<T: Types> std::error::Error for Error<T> {
         match self {
             Error::Refused(refusal) => Some(&**refusal),
             Error::Wal(error) => Some(error),
+            Error::Snapshot(error) => Some(error),
             Error::Unstorable(what) | Error::Foreign { what, .. } => Some(what),
             _ => None,
         }

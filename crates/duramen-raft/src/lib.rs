@@ -18,13 +18,14 @@
 //! What was acknowledged as durable is there after a power cut. The user's ids, votes and payloads come in through
 //! [`Types`], storage of another kind through [`Wal`], consumers of the records through [`StateMachine`].
 
-pub use config::{Config, FlushPolicy, MemoryFull, Strategy};
+pub use config::{Config, FlushPolicy, MemoryFull, PurgeOnSnapshot, Strategy};
 pub use error::Error;
 pub use format::{Kind, Malformed};
 pub use log::{RaftLog, RaftLogReader, RaftLogWriter, Stream};
 pub use logs::{Laggard, Loss, Opened, RaftLogs};
 pub use receipt::Receipt;
 pub use record::Record;
+pub use snapshot::{Snapshot, SnapshotError, SnapshotMeta, SnapshotReceiver, SnapshotWriter, Snapshots};
 pub use state::{RaftLogState, Refusal};
 pub use stats::{CacheStats, FlushStats, RaftStats};
 pub use types::{Entry, EntryRef, Plain, StateMachine, Stored, TermIndex, TermVote, Types};
@@ -53,6 +54,7 @@ pub mod openraft_10;
 mod read;
 mod receipt;
 mod record;
+pub mod snapshot;
 mod state;
 mod stats;
 mod types;

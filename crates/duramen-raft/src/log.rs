@@ -14,6 +14,7 @@ use crate::logs::{Logs, Opened, RaftLogs};
 use crate::read;
 use crate::receipt::Receipt;
 use crate::record::{Record, decode_id};
+use crate::snapshot::{SnapshotError, Snapshots};
 use crate::state::RaftLogState;
 use crate::stats::RaftStats;
 use crate::types::{Entry, EntryRef, StateMachine, Types};
@@ -120,6 +121,15 @@ impl<T: Types, W: Wal> RaftLog<T, W> {
         }
     }
 
+    /// The snapshots of the state machine that this log drives.
+    ///
+    /// # Errors
+    /// [`crate::SnapshotError::NoFolder`] for storage of the user's own.
+    pub fn snapshots(&self) -> Result<Snapshots<T, W>, Error<T>> {
+        let store = self.logs.snapshots.clone().ok_or(SnapshotError::NoFolder)?;
+        Ok(Snapshots::of(self.clone(), store))
+    }
+
     /// All figures of the folder.
     pub fn stats(&self) -> RaftStats {
         RaftStats::of(&self.logs.core, &self.logs.all())
@@ -221,12 +231,21 @@ impl<T: Types, W: Wal> RaftLogWriter<T, W> {
         self.log.group.save_user_data(data)
     }
 
-    /// Removes the group with all that it has. Its number can be used again, as if it never had been.
+    /// Removes the group with all that it has. Its number can be used again, as if it never had been. If it has snapshots, it
+    /// is durably gone when this returns, and so are they.
     ///
     /// # Errors
-    /// [`Error::Wal`].
+    /// [`Error::Wal`], [`Error::Snapshot`].
     pub fn remove(&self) -> Result<Receipt<T, W>, Error<T>> {
-        let receipt = self.log.group.remove()?;
+        let (group, store) = (&self.log.group, self.log.logs.snapshots.as_deref());
+        if let Some(store) = store
+            && store.begin_removal(group.number)?
+        {
+            // If this fails the mark stays: whether the group is gone, opening sees, and clears away the one or the other.
+            group.remove()?.wait_durable()?;
+            store.clear(group.number)?;
+        }
+        let receipt = group.remove()?;
         Ok(Receipt { after: self.log.logs.after_purge(), ..receipt })
     }
 

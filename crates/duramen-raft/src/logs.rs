@@ -23,6 +23,7 @@ use crate::lock;
 use crate::log::RaftLog;
 use crate::receipt::After;
 use crate::record::decode_id;
+use crate::snapshot::{SnapshotError, Store};
 use crate::state::RaftLogState;
 use crate::stats::RaftStats;
 use crate::types::{Stored, Types};
@@ -65,10 +66,15 @@ pub struct Opened {
     pub losses: Vec<Loss>,
     /// Groups that may have lost their vote with damaged data: see [`Error::VoteInDoubt`].
     pub votes_in_doubt: Vec<GroupId>,
+    /// Snapshots that are not whole; their chunks were not looked at.
+    pub damaged_snapshots: Vec<SnapshotError>,
+    /// Entries that were purged, and that no good snapshot covers, of groups that have snapshots: fetch one from another node.
+    pub uncovered: Vec<Loss>,
 }
 
 pub(crate) struct Logs<T: Types, W: Wal> {
     pub core: Arc<Core<W>>,
+    pub snapshots: Option<Arc<Store>>,
     groups: Mutex<BTreeMap<GroupId, Arc<Group<T, W>>>>,
     /// Votes are in doubt unless they were stored from here on.
     doubt: Sequence,
@@ -132,11 +138,41 @@ impl<T: Types> RaftLogs<T> {
     /// As [`RaftLogs::open`].
     pub fn open_with(config: Config, world: World) -> Result<(RaftLogs<T>, Opened), Error<T>> {
         config.check()?;
-        let environment = world.environment.clone();
-        let (wal, report) = JournalWal::open(&config.dir, &config.options(), world)?;
+        let (wal, report) = JournalWal::open(&config.dir, &config.options(), world.clone())?;
         let doubt = report.gaps.last().map_or(0, |gap| gap.end);
-        let (logs, losses, votes_in_doubt) = RaftLogs::start(config, wal, environment, doubt)?;
-        Ok((logs, Opened { journal: report, losses, votes_in_doubt }))
+        let store = Store::open(world.clone(), &config.dir, config.snapshots_kept, config.snapshot_chunk_bytes)?;
+        let store = Arc::new(store);
+        let (logs, losses, votes_in_doubt) =
+            RaftLogs::start(config, wal, world.environment, doubt, Some(store.clone()))?;
+        let (mut damaged_snapshots, mut uncovered) = (Vec::new(), Vec::new());
+        for group in store.groups() {
+            uncovered.extend(logs.match_snapshots(group, &store)?);
+            damaged_snapshots.extend(store.bad(group));
+        }
+        Ok((logs, Opened { journal: report, losses, votes_in_doubt, damaged_snapshots, uncovered }))
+    }
+
+    /// Goes on where a crash came between a step of the snapshots and the one of the log that belongs to it. Returns what
+    /// neither covers.
+    fn match_snapshots(&self, group: GroupId, store: &Store) -> Result<Option<Loss>, Error<T>> {
+        let is_known = lock(&self.logs.groups).contains_key(&group);
+        if store.is_being_removed(group) {
+            let is_there = is_known && self.group(group)?.state() != RaftLogState::default();
+            if !is_there {
+                store.clear(group)?;
+                return Ok(None);
+            }
+            store.end_removal(group)?;
+        }
+        let newest = store.good(group)?.last().map(|raw| raw.index);
+        if newest.is_none() && store.bad(group).is_empty() {
+            return Ok(None);
+        }
+        let log = self.group(group)?;
+        log.snapshots()?.reconcile()?;
+        let purged = log.state().purged.map(|id| T::index(&id));
+        let first = newest.map_or(0, |newest| newest + 1);
+        Ok(purged.filter(|&purged| purged >= first).map(|last| Loss { group, first, last }))
     }
 }
 
@@ -147,7 +183,7 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
     /// The storage's; [`Error::Foreign`]; [`Error::InvalidOption`].
     pub fn with_wal(config: Config, wal: W, environment: Arc<dyn Environment>) -> Result<(Self, Vec<Loss>), Error<T>> {
         config.check()?;
-        let (logs, losses, _) = RaftLogs::start(config, wal, environment, 0)?;
+        let (logs, losses, _) = RaftLogs::start(config, wal, environment, 0, None)?;
         Ok((logs, losses))
     }
 
@@ -156,6 +192,7 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
         wal: W,
         environment: Arc<dyn Environment>,
         doubt: Sequence,
+        snapshots: Option<Arc<Store>>,
     ) -> Result<(Self, Vec<Loss>, Vec<GroupId>), Error<T>> {
         let mut all = Change::default();
         for segment in wal.segments()? {
@@ -177,12 +214,15 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
             votes_in_doubt.extend(beginning.vote_in_doubt.then_some(number));
             let group = Arc::new(Group::new(number, core.clone(), beginning));
             if preload {
-                group.preload()?;
+                let newest = snapshots.as_ref().map(|store| store.good(number)).transpose()?;
+                let covered = newest.and_then(|good| good.last().map(|raw| raw.index.saturating_add(1)));
+                group.preload(covered.unwrap_or(0))?;
             }
             groups.insert(number, group);
         }
         let logs = Logs {
             core,
+            snapshots,
             groups: Mutex::new(groups),
             doubt,
             collecting: Mutex::new(()),

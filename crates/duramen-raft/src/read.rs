@@ -519,13 +519,13 @@ impl<T: Types, W: Wal> Group<T, W> {
         }
     }
 
-    /// Loads live entries into memory, the newest last, up to the bound.
-    pub fn preload(&self) -> Result<(), Error<T>> {
+    /// Loads live entries from an index on into memory, the newest last, up to the bound.
+    pub fn preload(&self, from: u64) -> Result<(), Error<T>> {
         let Range { start, end } = {
             let view = read(&self.view);
             view.index.first_index().unwrap_or(0)..view.index.end().unwrap_or(0)
         };
-        let mut next = start;
+        let mut next = start.max(from);
         while next < end {
             let until = end.min(next.saturating_add(ROUND));
             let runs: Vec<Run> = read(&self.view).index.runs(next..until).collect();

@@ -1,9 +1,10 @@
 //! Bytes of the records that a Raft log puts into its journal, and back. Owns every stored byte of this crate, here and
-//! in [`summary`]; FORMAT.md draws them. Pure: knows neither journal, nor file, nor the user's types, which are opaque
+//! in [`summary`] and [`snapshot`]; FORMAT.md draws them. Pure: knows neither journal, nor file, nor the user's types, which are opaque
 //! bytes here. Nothing that is decoded can make it panic.
 
 use std::fmt;
 
+pub mod snapshot;
 pub mod summary;
 
 /// A leader's id, as it is stored in front of each entry, may have so many bytes.

@@ -7,13 +7,15 @@
 mod checker;
 mod model;
 mod script;
+mod snapshots;
 mod workloads;
 
 use std::time::Instant;
 
-use duramen_journal::disk::sim::{Budget, Counts, explore, replay, sweep_faults};
+use duramen_journal::disk::sim::{Budget, Counts, Scenario, explore, replay, sweep_faults};
 
 use script::Script;
+use snapshots::Snapshots;
 
 /// States of the plain test run, which a newcomer waits for.
 const STATES_SMALL: u64 = 3_000;
@@ -36,14 +38,14 @@ fn budget(states_max: u64) -> Budget {
 
 /// Tries a script and prints what it came to.
 #[allow(clippy::disallowed_methods, reason = "the time that a workload takes is printed")]
-fn told(script: &Script, states_max: u64) -> Counts {
+fn told(name: &str, sweep: bool, scenario: &impl Scenario, states_max: u64) -> Counts {
     let began = Instant::now();
     let budget = budget(states_max);
-    let result = if script.sweep { sweep_faults(script, &budget, &|| ()) } else { explore(script, &budget, &|| ()) };
-    let tried = result.unwrap_or_else(|failure| panic!("{}: {failure}", script.name));
+    let result = if sweep { sweep_faults(scenario, &budget, &|| ()) } else { explore(scenario, &budget, &|| ()) };
+    let tried = result.unwrap_or_else(|failure| panic!("{name}: {failure}"));
     println!(
         "{:20} {:7} states ({:6} nested, {:5} kills), {:6} duplicates, {:4} moments, {:7.0} a second",
-        script.name,
+        name,
         tried.states,
         tried.nested,
         tried.kills,
@@ -60,20 +62,35 @@ fn campaign() {
     let only = std::env::var("DURAMEN_CAMPAIGN_ONLY").ok();
     let all = workloads::all().into_iter().filter(|script| only.as_ref().is_none_or(|only| *only == script.name));
     let scripts: Vec<Script> = all.collect();
+    let all = snapshots::all().into_iter().filter(|script| only.as_ref().is_none_or(|only| *only == script.name));
+    let snapshots: Vec<Snapshots> = all.collect();
     if let Ok(choice) = std::env::var("DURAMEN_CAMPAIGN_REPLAY") {
-        replay(&scripts[0], &budget(u64::MAX), &choice).unwrap_or_else(|failure| panic!("{failure}"));
+        let budget = budget(u64::MAX);
+        let replayed = match scripts.first() {
+            Some(script) => replay(script, &budget, &choice),
+            None => replay(&snapshots[0], &budget, &choice),
+        };
+        replayed.unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
+    let mut workloads = (scripts.len() + snapshots.len()) as u64;
     let mut counts = Counts::default();
-    for (place, script) in scripts.iter().enumerate() {
-        let share = goal.saturating_sub(counts.states) / (scripts.len() - place) as u64;
-        counts.add(&told(script, share.max(50)));
+    let mut left = workloads;
+    let mut share = |counts: &Counts| {
+        left -= 1;
+        (goal.saturating_sub(counts.states) / (left + 1)).max(50)
+    };
+    for script in &snapshots {
+        counts.add(&told(&script.name, script.sweep, script, share(&counts)));
     }
-    let mut workloads = scripts.len() as u64;
+    for script in &scripts {
+        counts.add(&told(&script.name, script.sweep, script, share(&counts)));
+    }
     // What the workloads could not use of the budget goes to more of those that chance makes.
     while only.is_none() && counts.states < goal {
         workloads += 1;
-        counts.add(&told(&workloads::random(workloads), (goal - counts.states).min(100_000)));
+        let script = workloads::random(workloads);
+        counts.add(&told(&script.name, script.sweep, &script, (goal - counts.states).min(100_000)));
     }
     println!(
         "raft campaign: {} states ({} nested, {} duplicates skipped); {workloads} workloads",

@@ -17,4 +17,6 @@ mod own_wal;
 #[cfg(feature = "sim")]
 mod simulated;
 #[cfg(feature = "sim")]
+mod snapshots;
+#[cfg(feature = "sim")]
 mod threads;
