@@ -19,6 +19,7 @@ mod audit;
 mod dump;
 mod raw;
 mod salvage;
+mod snapshots;
 mod survey;
 mod verify;
 
@@ -28,6 +29,7 @@ pub use audit::{Audit, Fault, Finding, Notation};
 pub use dump::{Item, Selection, dump};
 pub use raw::{Raw, RawLeader, RawLogId, RawVote};
 pub use salvage::{Salvage, salvage};
+pub use snapshots::SnapshotFile;
 pub use survey::{Certainty, GroupSurvey, LostEntries, Survey};
 pub use verify::{Verification, verify};
 
@@ -48,8 +50,10 @@ const IDENTITY: &str = "IDENTITY";
 pub fn survey(path: impl AsRef<Path>, world: World) -> Result<Survey, WalError> {
     let path = path.as_ref();
     check_kind(path, &world)?;
-    let reader = Reader::open_with(path, &ReadOptions::default(), world)?;
-    Ok(survey::survey_of(&reader, &reader.report().damage))
+    let reader = Reader::open_with(path, &ReadOptions::default(), world.clone())?;
+    let mut survey = survey::survey_of(&reader, &reader.report().damage);
+    survey.snapshots = snapshots::look(path, &world, snapshots::Look::Ends);
+    Ok(survey)
 }
 
 /// Refuses a folder that says it holds something else. One that says nothing is looked at: its identity may be damaged.

@@ -6,9 +6,9 @@ use std::path::Path;
 use duramen_journal::inspect::{self as journal_inspect, Progress};
 use duramen_journal::{Error as WalError, ReadOptions, Reader, World};
 
-use super::check_kind;
 use super::raw::json_array;
 use super::survey::{GroupSurvey, Survey, survey_of};
+use super::{check_kind, snapshots};
 
 /// What [`salvage`] did.
 #[derive(Clone, Debug)]
@@ -40,7 +40,8 @@ impl Salvage {
 ///
 /// The new folder opens as Raft logs. It keeps what was lost as gaps, so every opening tells of it; a group whose newest vote
 /// may lie in a gap does not vote until [`crate::RaftLogWriter::accept_lost_vote`]: see [`crate::Error::VoteInDoubt`]. Entries
-/// that were lost are refused as [`crate::Error::Lost`]; those behind them are served.
+/// that were lost are refused as [`crate::Error::Lost`]; those behind them are served. Snapshots that are good to the last
+/// byte are copied too.
 ///
 /// # Errors
 /// As [`duramen_journal::inspect::salvage`]; the old folder holds no Raft logs.
@@ -53,7 +54,9 @@ pub fn salvage(
     let (from, to) = (from.as_ref(), to.as_ref());
     check_kind(from, &world)?;
     let journal = journal_inspect::salvage(from, to, world.clone(), progress)?;
+    let copied = snapshots::copy(from, to, &world);
     let reader = Reader::open_with(to, &ReadOptions::default(), world)?;
-    let survey = survey_of(&reader, &[]);
+    let mut survey = survey_of(&reader, &[]);
+    survey.snapshots = copied;
     Ok(Salvage { journal, survey })
 }

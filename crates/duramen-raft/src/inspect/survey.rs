@@ -12,7 +12,7 @@ use bytes::Bytes;
 use duramen_journal::{Damage, Reader, Report, Sequence};
 
 use super::raw::{Raw, RawLeader, RawLogId, RawVote, json_array, json_bytes, json_number, json_or_null, preview};
-use super::{Fault, Finding};
+use super::{Fault, Finding, SnapshotFile};
 use crate::GroupId;
 use crate::format::RawRecord;
 use crate::format::summary::{Change, GroupChange, OwnedId};
@@ -74,6 +74,8 @@ pub struct Survey {
     pub groups: Vec<GroupSurvey>,
     /// Records that are no Raft log's, the first of them.
     pub foreign: Vec<Finding>,
+    /// The published snapshots, by group, the newest first.
+    pub snapshots: Vec<SnapshotFile>,
 }
 
 /// Sequences whose records cannot be had.
@@ -124,7 +126,7 @@ pub(super) fn survey_of(reader: &Reader, damage: &[Damage]) -> Survey {
     });
     let nothing = |group: &GroupSurvey| group.state == RaftLogState::default() && group.lost.is_empty();
     let groups = groups.filter(|group| !nothing(group) || group.vote_in_doubt).collect();
-    Survey { journal: reader.report().clone(), groups, foreign }
+    Survey { journal: reader.report().clone(), groups, foreign, snapshots: Vec::new() }
 }
 
 /// What the records of a range changed, as far as they can be read.
@@ -288,9 +290,11 @@ impl Survey {
     /// The whole, or only one group of it, as one JSON object.
     pub fn to_json(&self, only: Option<GroupId>) -> String {
         let groups = self.groups.iter().filter(|group| only.is_none_or(|only| only == group.group));
+        let snapshots = self.snapshots.iter().filter(|snapshot| only.is_none_or(|only| only == snapshot.group));
         format!(
-            "{{\"groups\":{},\"foreign\":{},\"journal\":{}}}",
+            "{{\"groups\":{},\"snapshots\":{},\"foreign\":{},\"journal\":{}}}",
             json_array(groups.map(GroupSurvey::to_json)),
+            json_array(snapshots.map(SnapshotFile::to_json)),
             json_array(self.foreign.iter().map(Finding::to_json)),
             self.journal.to_json()
         )

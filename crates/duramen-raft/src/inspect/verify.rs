@@ -7,9 +7,9 @@ use duramen_journal::inspect::{self as journal_inspect, Progress};
 use duramen_journal::{Error as WalError, ReadOptions, Reader, SegmentInfo, Sequence, World};
 
 use super::audit::{Audit, Fault, Finding, Notation};
-use super::check_kind;
 use super::raw::json_array;
 use super::survey::{Survey, survey_of};
+use super::{check_kind, snapshots};
 use crate::format::RawRecord;
 use crate::format::summary::Change;
 
@@ -71,7 +71,7 @@ pub fn verify(
     let reader = Reader::open_with(path, &ReadOptions::default(), world.clone())?;
     let records_bytes = reader.report().bytes;
     let mut told = Progress::default();
-    let journal = journal_inspect::verify(path, world, &mut |now| {
+    let journal = journal_inspect::verify(path, world.clone(), &mut |now| {
         told = Progress { bytes: now.bytes, bytes_total: now.bytes_total + records_bytes };
         progress(told);
     })?;
@@ -104,6 +104,7 @@ pub fn verify(
     progress(Progress { bytes: told.bytes_total, ..told });
     let mut survey = survey_of(&reader, &journal.damage);
     survey.journal = journal.report.clone();
+    survey.snapshots = snapshots::look(path, &world, snapshots::Look::Everything);
     let Replay { records, summaries, findings, findings_more, .. } = replay;
     Ok(Verification { journal, survey, records, summaries, findings, findings_more })
 }

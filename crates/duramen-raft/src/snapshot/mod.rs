@@ -42,7 +42,7 @@ use bytes::Bytes;
 use duramen_journal::disk::{Access, DiskFile, read_full_at};
 
 pub use error::SnapshotError;
-pub(crate) use store::{Raw, Store};
+pub(crate) use store::{FOLDER, Raw, Store, group_of_name, read_ends};
 
 use crate::GroupId;
 use crate::config::PurgeOnSnapshot;

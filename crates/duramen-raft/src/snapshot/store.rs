@@ -23,7 +23,7 @@ use crate::format::snapshot::{END_BYTES, End, Fault, Head, PAGE_BYTES};
 use crate::{GroupId, lock};
 
 /// The folder's name in a data folder.
-const FOLDER: &str = "snapshots";
+pub(crate) const FOLDER: &str = "snapshots";
 const REMOVED: &str = "removed";
 
 /// One published snapshot, or one that is being received, without its chunks.
@@ -153,6 +153,11 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
     }
 }
 
+/// The group whose snapshots lie in a folder of this name.
+pub(crate) fn group_of_name(name: &str) -> Option<GroupId> {
+    GroupId::from_str_radix(name, 16).ok().filter(|_| name.len() == 8)
+}
+
 pub(crate) fn hex(id: &[u8; 16]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -166,8 +171,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(SnapshotError::io("list", &path, error)),
         };
-        let number = |name: &str| GroupId::from_str_radix(name, 16).ok().filter(|_| name.len() == 8);
-        let groups = entries.iter().filter_map(|entry| number(&entry.name));
+        let groups = entries.iter().filter_map(|entry| group_of_name(&entry.name));
         let groups = groups.map(|group| (group, Arc::new(Folder::at(&path, group)))).collect();
         Ok(Store { world, data: data.to_path_buf(), path, kept: kept.max(1), chunk_bytes, groups: Mutex::new(groups) })
     }

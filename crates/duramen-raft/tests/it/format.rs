@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use duramen_raft::format::snapshot::{End, Head, digest};
 use duramen_raft::format::summary::Change;
 use duramen_raft::format::{RawId, RawRecord};
 use duramen_raft::{Plain, RaftLogState, Record, TermIndex, TermVote};
@@ -93,4 +94,19 @@ fn the_kinds_are_those_of_the_table() {
     }
     assert_eq!(duramen_raft::format::Kind::of(0), None);
     assert_eq!(duramen_raft::format::Kind::of(10), None);
+}
+
+/// A snapshot of the text `hello`, without the zeros in its head.
+#[test]
+fn a_snapshot() {
+    let leader = 7u64.to_le_bytes();
+    let last = RawId { index: 42, leader: &leader };
+    let head = Head { id: *b"0123456789abcdef", group: 1, chunk_bytes: 4096, last, meta: b"members" };
+    let encoded = head.encode();
+    let end = End { bytes: 5, digests: vec![digest(&head.id, 0, b"hello")] };
+    let bytes = [&encoded[..68], &encoded[4092..], b"hello", &end.encode(&encoded)].concat();
+    assert!(encoded[68..4092].iter().all(|&byte| byte == 0));
+    assert_eq!(bytes, sample("snapshot"), "draw it as\n{}", drawn("snapshot", &bytes));
+    assert_eq!(Head::decode(&encoded), Ok(head));
+    assert_eq!(End::decode(&encoded, 4096, &bytes[77..]), Ok(end));
 }

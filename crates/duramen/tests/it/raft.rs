@@ -245,3 +245,46 @@ fn a_log_without_entries_is_empty_and_whole() {
     assert!(output.stdout.is_empty());
     assert_code(&raft("salvage", &path, &[folder.join("new").to_str().expect("a plain path")]), 0);
 }
+
+#[test]
+fn snapshots_are_shown_verified_and_salvaged() {
+    let folder = Folder::new();
+    let path = folder.join("logs");
+    let logs = written(&path);
+    let log = logs.group(1).expect("a group");
+    for index in [100, 120] {
+        let snapshots = log.snapshots().expect("has a folder");
+        let mut writer = snapshots.begin(&TermIndex::new(3, index), b"members").expect("begins");
+        writer.write(&vec![index as u8; 3 << 20]).expect("writes");
+        writer.finish().expect("publishes");
+    }
+    logs.close().expect("closes");
+    drop((log, logs));
+    let said = stdout(&raft("state", &path, &["--group", "1"]));
+    assert!(said.contains("snapshot  up to 120 of term 3, 3145728 bytes in 3 chunks"), "{said}");
+    let said = stdout(&raft("state", &path, &[]));
+    assert!(said.lines().any(|line| line.starts_with("1 ") && line.contains("120 of term 3")), "{said}");
+    let output = raft("verify", &path, &[]);
+    assert_code(&output, 0);
+    assert!(stdout(&output).contains("snapshots 2, 6.0 MiB"), "{}", stdout(&output));
+
+    let newest =
+        fs::read_dir(path.join("snapshots/00000001")).expect("is there").map(|file| file.expect("reads").path());
+    let newest = newest.max().expect("is there");
+    let opened = OpenOptions::new().write(true).open(&newest).expect("opens");
+    opened.write_all_at(&[1], 2 << 20).expect("writes");
+    assert_code(&raft("state", &path, &[]), 0);
+    let output = raft("verify", &path, &[]);
+    assert_code(&output, 4);
+    assert!(stderr(&output).contains("chunk 1 at"), "{}", stderr(&output));
+    let new = folder.join("new");
+    let output = raft("salvage", &path, &[new.to_str().expect("text")]);
+    assert_code(&output, 0);
+    let said = stdout(&output);
+    assert!(said.contains("lost      snapshot of group 1: up to 120"), "{said}");
+    assert!(said.contains("copied    snapshot of group 1: up to 100"), "{said}");
+    let logs = open(&new);
+    let log = logs.group(1).expect("a group");
+    let snapshot = log.snapshots().expect("has a folder").load().expect("reads").expect("is there");
+    assert_eq!((snapshot.meta().last.index, log.reader().first_index()), (100, Some(101)));
+}

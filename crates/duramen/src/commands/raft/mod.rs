@@ -23,6 +23,10 @@ fn tell(report: &Report, end: End, survey: &Survey) -> Exit {
         eprintln!("duramen: {finding}: the folder may belong to another program");
     }
     tell_losses(survey);
+    for fault in survey.snapshots.iter().flat_map(|snapshot| &snapshot.faults).take(LOSSES_SHOWN) {
+        eprintln!("duramen: snapshot: {fault}");
+    }
+    let bad_snapshot = survey.snapshots.iter().any(|snapshot| !snapshot.is_good());
     match end {
         End::Unreadable => {
             eprintln!(
@@ -42,6 +46,7 @@ fn tell(report: &Report, end: End, survey: &Survey) -> Exit {
             eprintln!("duramen: no record is lost by it; the next opening for writing mends what can be mended");
             Exit::Damaged
         }
+        _ if bad_snapshot => Exit::Damaged,
         End::Closed | End::Idle | End::Live | End::New => Exit::Complete,
         _ => {
             if let Some(cut) = &report.cut {

@@ -45,6 +45,10 @@ fn write_lost(out: &mut impl io::Write, salvaged: &inspect::Salvage) -> io::Resu
         show_counted(salvaged.journal.copied, "record"),
         show_counted(groups.len() as u64, "group")
     )?;
+    for snapshot in &salvaged.survey.snapshots {
+        let word = if snapshot.is_good() { "copied" } else { "lost" };
+        writeln!(out, "{word:9} snapshot of group {}: {snapshot}", snapshot.group)?;
+    }
     for gap in &salvaged.journal.lost {
         let count = show_counted(gap.end.saturating_sub(gap.first), "record");
         writeln!(out, "lost      {count} of the journal: {} to {}", gap.first, gap.end.saturating_sub(1))?;

@@ -47,16 +47,19 @@ fn write_survey(out: &mut impl io::Write, survey: &Survey, only: Option<u32>) ->
         _ => None,
     });
     if let Some(group) = whole {
-        return write!(out, "{group}");
+        write!(out, "{group}")?;
+        let mut own = survey.snapshots.iter().filter(|snapshot| snapshot.group == group.group);
+        return own.try_for_each(|snapshot| writeln!(out, "snapshot  {snapshot}"));
     }
     write!(out, "{}", survey.journal)?;
     writeln!(out, "groups    {}", survey.groups.len())?;
     if survey.groups.is_empty() {
         return Ok(());
     }
-    let heading = ["group", "vote", "last", "committed", "purged", "entries", "segments", "lost"].map(str::to_string);
+    let heading =
+        ["group", "vote", "last", "committed", "purged", "entries", "segments", "snapshot", "lost"].map(str::to_string);
     let mut lines = vec![heading];
-    lines.extend(survey.groups.iter().map(line));
+    lines.extend(survey.groups.iter().map(|group| line(group, newest(survey, group.group))));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
     for line in &lines {
@@ -66,7 +69,13 @@ fn write_survey(out: &mut impl io::Write, survey: &Survey, only: Option<u32>) ->
     Ok(())
 }
 
-fn line(group: &GroupSurvey) -> [String; 8] {
+/// The last entry that a group's newest good snapshot covers.
+fn newest(survey: &Survey, group: u32) -> Option<&RawLogId> {
+    let mut own = survey.snapshots.iter().filter(|snapshot| snapshot.group == group && snapshot.is_good());
+    own.next().and_then(|snapshot| snapshot.last.as_ref())
+}
+
+fn line(group: &GroupSurvey, snapshot: Option<&RawLogId>) -> [String; 9] {
     let state = &group.state;
     let id = |id: &Option<RawLogId>| id.as_ref().map_or_else(|| "-".to_string(), RawLogId::to_string);
     let vote = state.vote.as_ref().map_or_else(|| "-".to_string(), RawVote::to_string);
@@ -78,6 +87,7 @@ fn line(group: &GroupSurvey) -> [String; 8] {
         id(&state.purged),
         group.entries.to_string(),
         group.segments.to_string(),
+        id(&snapshot.cloned()),
         if group.lost.is_empty() { "-".to_string() } else { format!("{} ranges", group.lost.len()) },
     ]
 }

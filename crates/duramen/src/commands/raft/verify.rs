@@ -45,9 +45,11 @@ pub fn run(arguments: &Verify, stop: &Stop) -> anyhow::Result<Exit> {
         write!(out, "{}", verified.journal.report).and_then(|()| {
             writeln!(
                 out,
-                "logs      {}, {} live entries\nchecked   {}, {} replayed, {} summaries compared, in {}",
+                "logs      {}, {} live entries\nsnapshots {}, {}\nchecked   {}, {} replayed, {} summaries compared, in {}",
                 show_counted(verified.survey.groups.len() as u64, "group"),
                 show_count(entries),
+                show_count(verified.survey.snapshots.len() as u64),
+                show_bytes(verified.survey.snapshots.iter().map(|snapshot| snapshot.bytes).sum()),
                 show_bytes(verified.journal.bytes),
                 show_counted(verified.records, "record"),
                 show_count(verified.summaries),
