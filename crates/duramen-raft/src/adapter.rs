@@ -53,7 +53,10 @@ pub(crate) fn copy(error: &io::Error) -> io::Error {
 ///
 /// Entries that are there already, or were purged, are passed over; where another is in an entry's place, it and all behind it go first. A
 /// protocol that truncates before it appends never needs either, but openraft's suite for 0.9 does.
-pub(crate) fn append<T: Types, W: Wal>(log: &RaftLog<T, W>, mut entries: Vec<Entry<T>>) -> io::Result<Receipt<T, W>> {
+pub(crate) fn append<T: Types, W: Wal>(
+    log: &RaftLog<T, W>,
+    mut entries: Vec<Entry<T>>,
+) -> Result<Receipt<T, W>, Error<T>> {
     let next = log.reader().next_index();
     let overlaps = |entry: &Entry<T>| next.is_some_and(|next| entry.index() < next);
     if entries.first().is_some_and(overlaps) {
@@ -66,10 +69,10 @@ pub(crate) fn append<T: Types, W: Wal>(log: &RaftLog<T, W>, mut entries: Vec<Ent
         entries.drain(..there);
         match entries.first() {
             // They may be on their way, and are to be durable when this completes.
-            None => log.writer().sync().map_err(io_error)?,
+            None => log.writer().sync()?,
             Some(other) if overlaps(other) => {
                 let kept = before(log, other.index())?;
-                drop(log.writer().truncate_after(kept.as_ref()).map_err(io_error)?);
+                drop(log.writer().truncate_after(kept.as_ref())?);
             }
             Some(_) => {}
         }
@@ -83,14 +86,14 @@ pub(crate) fn append<T: Types, W: Wal>(log: &RaftLog<T, W>, mut entries: Vec<Ent
         scratch.clear();
         entry.payload.encode(&mut scratch);
         if bytes + scratch.len() > bytes_max && !piece.is_empty() {
-            drop(writer.append(std::mem::take(&mut piece)).map_err(io_error)?);
+            drop(writer.append(std::mem::take(&mut piece))?);
             bytes = 0;
         }
         // A record's head, and an id.
         bytes += scratch.len() + 64;
         piece.push(entry);
     }
-    writer.append(piece).map_err(io_error)
+    writer.append(piece)
 }
 
 /// Entries of a range, as far as they are there.
@@ -145,7 +148,7 @@ pub(crate) fn truncate_after<T: Types, W: Wal>(
 }
 
 /// The id of the entry before an index, or of the last purged one; `None`: the log begins at the index, or behind it.
-pub(crate) fn before<T: Types, W: Wal>(log: &RaftLog<T, W>, index: u64) -> io::Result<Option<T::LogId>> {
+pub(crate) fn before<T: Types, W: Wal>(log: &RaftLog<T, W>, index: u64) -> Result<Option<T::LogId>, Error<T>> {
     let reader = log.reader();
     let Some(last_kept) = index.checked_sub(1) else { return Ok(None) };
     match (reader.first_index(), reader.next_index()) {
@@ -154,7 +157,7 @@ pub(crate) fn before<T: Types, W: Wal>(log: &RaftLog<T, W>, index: u64) -> io::R
         // Nothing lies there or behind: all is kept.
         (_, Some(next)) if last_kept >= next => Ok(log.state().last),
         (None, _) => Ok(None),
-        _ => reader.log_id(last_kept).map(Some).map_err(io_error),
+        _ => reader.log_id(last_kept).map(Some),
     }
 }
 

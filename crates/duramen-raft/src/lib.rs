@@ -34,7 +34,7 @@ pub use wal::{JournalWal, OnDurable, Wal, WalSegment, WalTicket};
 /// One of the logs that share a folder: the number of its log in the journal. 0 is the journal's own.
 pub type GroupId = u32;
 
-#[cfg(any(feature = "openraft", feature = "openraft-09"))]
+#[cfg(any(feature = "openraft", feature = "openraft-09", feature = "raft-rs"))]
 mod adapter;
 mod cache;
 mod config;
@@ -51,6 +51,8 @@ mod logs;
 pub mod openraft_09;
 #[cfg(feature = "openraft")]
 pub mod openraft_10;
+#[cfg(feature = "raft-rs")]
+pub mod raft_rs;
 mod read;
 mod receipt;
 mod record;

@@ -313,7 +313,7 @@ impl<C: RaftTypeConfig, K: Codec<C>> RaftLogStorage<C> for LogStore<C, K> {
             Entry::new(id, Bytes::from(payload))
         };
         let entries: Vec<Entry<OpenRaft<C, K>>> = entries.into_iter().map(encode).collect();
-        match adapter::append(&self.log, entries) {
+        match adapter::append(&self.log, entries).map_err(adapter::io_error) {
             Ok(receipt) => {
                 receipt.on_durable(move |result| callback.log_io_completed(result.map_err(adapter::io_error)));
                 Ok(())
@@ -327,7 +327,7 @@ impl<C: RaftTypeConfig, K: Codec<C>> RaftLogStorage<C> for LogStore<C, K> {
 
     /// Takes everything from an entry on, that one included, away.
     async fn truncate(&mut self, log_id: LogIdOf<C>) -> Result<(), StorageErrorOf<C>> {
-        let kept = adapter::before(&self.log, log_id.index).map_err(write_error)?;
+        let kept = adapter::before(&self.log, log_id.index).map_err(adapter::io_error).map_err(write_error)?;
         match adapter::truncate_after(&self.log, kept.as_ref()).map_err(write_error)? {
             Some(receipt) => receipt.await.map_err(adapter::io_error).map_err(write_error),
             None => Ok(()),

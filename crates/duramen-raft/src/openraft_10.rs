@@ -296,7 +296,7 @@ impl<C: RaftTypeConfig, K: Codec<C>> RaftLogStorage<C> for LogStore<C, K> {
             Entry::new(id, Bytes::from(payload))
         };
         let entries: Vec<Entry<OpenRaft<C, K>>> = entries.into_iter().map(encode).collect();
-        match adapter::append(&self.log, entries) {
+        match adapter::append(&self.log, entries).map_err(adapter::io_error) {
             Ok(receipt) => {
                 receipt.on_durable(move |result| callback.io_completed(result.map_err(adapter::io_error)));
                 Ok(())

@@ -249,6 +249,20 @@ impl<T: Types, W: Wal> SnapshotWriter<T, W> {
     }
 }
 
+impl<T: Types, W: Wal> SnapshotWriter<T, W> {
+    /// As [`SnapshotWriter::finish`], for a snapshot that came from another node: the log begins behind it, if it does not
+    /// have its last entry; see [`SnapshotReceiver::finish`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn install(self) -> Result<SnapshotMeta<T::LogId>, Error<T>> {
+        let raw = self.writer.finish()?;
+        let meta = meta_of::<T>(&raw)?;
+        self.snapshots.install(&meta.last)?;
+        Ok(meta)
+    }
+}
+
 impl<T: Types, W: Wal> fmt::Debug for SnapshotWriter<T, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SnapshotWriter").field("group", &self.snapshots.group()).finish_non_exhaustive()
