@@ -55,6 +55,8 @@ mod receipt;
 mod record;
 mod state;
 mod stats;
+#[cfg(feature = "suite")]
+pub mod suite;
 mod types;
 mod wal;
 mod watch;
