@@ -55,6 +55,10 @@ pub trait Place: Sized {
     fn cut_power(&self, states_max: u64) -> Option<Vec<Self>>;
     /// Leaves no space, or gives it back. False where this cannot be simulated.
     fn set_full(&self, full: bool) -> bool;
+    /// Makes the next sync fail, once. False where this cannot be simulated.
+    fn fail_sync(&self) -> bool;
+    /// Flips bits in the stored bytes of what holds this text. False where this cannot be done.
+    fn damage(&self, text: &[u8]) -> bool;
     /// Whether the store outlives its process at all.
     fn is_lasting(&self) -> bool;
 }
@@ -107,10 +111,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs every case, each on a place of its own from `new`; `states_max` bounds the power cuts tried at each moment.
-pub fn run<P: Place>(new: impl Fn() -> P, states_max: u64) -> Report {
+/// Runs every case, each on a place of its own from `new`. `states_max` bounds the power cuts tried at each moment; the same
+/// `seed` makes the same generated history again.
+pub fn run<P: Place>(new: impl Fn() -> P, states_max: u64, seed: u64) -> Report {
     let ran = cases::all::<P>().into_iter().map(|case| {
-        let outcome = match (case.run)(&new(), states_max) {
+        let outcome = match (case.run)(&new(), cases::Bounds { states_max, seed }) {
             Ok(()) => Outcome::Passed,
             Err(cases::Stop::Failed(why)) => Outcome::Failed(why),
             Err(cases::Stop::Lacks(what)) => Outcome::NotApplicable(what),

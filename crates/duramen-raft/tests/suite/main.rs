@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duramen_journal::Options;
 use duramen_journal::disk::SyncMethod;
-use duramen_journal::disk::sim::SimDisk;
+use duramen_journal::disk::sim::{Effect, Fault, Personality, SimDisk, Survivors, errno};
 use duramen_raft::suite::{Done, Item, Outcome, Place, Store, Told, run};
 use duramen_raft::{Config, Entry, FlushPolicy, Plain, RaftLog, RaftLogs, Strategy, TermIndex, TermVote};
 
@@ -18,6 +18,19 @@ enum Bug {
     KeepsTruncated,
     ForgetsPurge,
     HidesFullDisk,
+    IgnoresFailedSync,
+    StartsAfresh,
+    AdmitsTwo,
+    RevertsVote,
+    LosesOnClose,
+    MakesUpEntries,
+}
+
+impl Bug {
+    /// After a cut only the bugs of recovery itself remain: the others would hide what the first run left.
+    fn after_cut(self) -> Bug {
+        if self == Bug::RevertsVote { self } else { Bug::None }
+    }
 }
 
 struct Ours {
@@ -49,19 +62,44 @@ impl Place for Ours {
             _ => Config::new("/raft"),
         };
         let config = Config { chunk_max_size: 256 << 10, read_buffer_size: 64 << 10, journal, ..config };
-        let (logs, _) = RaftLogs::open_with(config, self.disk.world()).map_err(words)?;
+        let (logs, _) = match RaftLogs::open_with(config.clone(), self.disk.world()) {
+            Err(_) if self.bug == Bug::AdmitsTwo => RaftLogs::open_with(config, self.disk.kill().world()),
+            Err(_) if self.bug == Bug::StartsAfresh => RaftLogs::open_with(config, SimDisk::new(2).world()),
+            opened => opened,
+        }
+        .map_err(words)?;
         let log = logs.group(1).map_err(words)?;
-        Ok(Open(logs, log, self.bug))
+        // What this open finds is told as one term less: a vote that recovery took back.
+        let reverts = self.bug == Bug::RevertsVote && log.state().vote.is_some();
+        let bug = if self.bug == Bug::RevertsVote && !reverts { Bug::None } else { self.bug };
+        Ok(Open(logs, log, bug))
     }
 
     fn cut_power(&self, states_max: u64) -> Option<Vec<Ours>> {
         let images = self.disk.crash_images(states_max).into_iter();
-        Some(images.map(|disk| Ours { disk, strategy: self.strategy, bug: Bug::None }).collect())
+        Some(images.map(|disk| Ours { disk, strategy: self.strategy, bug: self.bug.after_cut() }).collect())
     }
 
     fn set_full(&self, full: bool) -> bool {
         self.disk.set_capacity(full.then(|| self.disk.used()));
         true
+    }
+
+    fn fail_sync(&self) -> bool {
+        let personality = Personality::Once;
+        let effect = Effect::FailedSync { code: errno::EIO, personality, survivors: Survivors::Nothing };
+        self.disk.fault(Fault::new(effect));
+        true
+    }
+
+    fn damage(&self, text: &[u8]) -> bool {
+        self.disk.list_files().into_iter().any(|(path, _)| {
+            let bytes = self.disk.read_durable(&path).unwrap_or_default();
+            let place = bytes.windows(text.len()).position(|window| window == text);
+            let flipped = place.is_some_and(|at| self.disk.flip_durable_bit(&path, at as u64 + 5, 3).is_ok());
+            self.disk.drop_caches();
+            flipped
+        })
     }
 
     fn is_lasting(&self) -> bool {
@@ -93,6 +131,7 @@ impl Store for Open {
                 let _ = receipt.wait_durable();
                 done(Ok(()));
             }
+            Bug::IgnoresFailedSync => receipt.on_durable(move |_| done(Ok(()))),
             _ => receipt.on_durable(move |outcome| done(outcome.map_err(words))),
         }
         Ok(())
@@ -113,16 +152,25 @@ impl Store for Open {
     }
 
     fn read(&self, start: u64, end: u64) -> Result<Vec<Item>, String> {
+        if self.2 == Bug::MakesUpEntries && start >= 100 {
+            return Ok(vec![(TermIndex::new(1, start), Vec::new())]);
+        }
         let stream = self.1.reader().stream(start..end).map_err(words)?;
         stream.map(|entry| entry.map(|entry| (entry.id, entry.payload.to_vec())).map_err(words)).collect()
     }
 
     fn told(&self) -> Told {
-        let state = self.1.state();
+        let mut state = self.1.state();
+        if self.2 == Bug::RevertsVote {
+            state.vote = state.vote.map(|vote| TermVote { term: vote.term - 1, ..vote });
+        }
         Told { vote: state.vote, last: state.last, purged: state.purged }
     }
 
     fn close(self) -> Result<(), String> {
+        if self.2 == Bug::LosesOnClose {
+            self.1.writer().remove().map_err(words)?.wait_durable().map_err(words)?;
+        }
         self.0.close().map_err(words)
     }
 }
@@ -133,9 +181,11 @@ fn states() -> u64 {
 
 #[test]
 fn ours_passes_all() {
-    for strategy in [Strategy::DiskFirst, Strategy::MemFirst] {
-        let report = run(|| Ours { disk: SimDisk::new(1), strategy, bug: Bug::None }, states());
-        println!("{strategy:?}\n{report}");
+    for (strategy, seed) in
+        [Strategy::DiskFirst, Strategy::MemFirst].into_iter().flat_map(|s| (1..9).map(move |n| (s, n)))
+    {
+        let report = run(|| Ours { disk: SimDisk::new(1), strategy, bug: Bug::None }, states(), seed);
+        println!("{strategy:?}, seed {seed}\n{report}");
         assert!(report.0.iter().all(|ran| ran.outcome == Outcome::Passed), "{strategy:?}\n{report}");
     }
 }
@@ -149,9 +199,15 @@ fn planted_bugs_are_caught() {
         (Bug::KeepsTruncated, "overwrite"),
         (Bug::ForgetsPurge, "purge"),
         (Bug::HidesFullDisk, "disk_full"),
+        (Bug::IgnoresFailedSync, "failed_sync"),
+        (Bug::StartsAfresh, "damage"),
+        (Bug::AdmitsTwo, "one_opener"),
+        (Bug::RevertsVote, "acknowledged_survives"),
+        (Bug::LosesOnClose, "reopen"),
+        (Bug::MakesUpEntries, "read_absent"),
     ];
     for (bug, name) in planted {
-        let report = run(|| Ours { disk: SimDisk::new(1), strategy: Strategy::MemFirst, bug }, states());
+        let report = run(|| Ours { disk: SimDisk::new(1), strategy: Strategy::MemFirst, bug }, states(), 1);
         assert!(report.failed().contains(&name), "{bug:?} was to fail {name}\n{report}");
     }
 }
