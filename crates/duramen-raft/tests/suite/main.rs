@@ -1,5 +1,6 @@
 //! The public suite on our own log over the simulated disk, and on broken stores, which it must catch.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use duramen_journal::Options;
@@ -32,6 +33,9 @@ impl Bug {
         if self == Bug::RevertsVote { self } else { Bug::None }
     }
 }
+
+/// Power cuts that were tried, which the run prints.
+static CUTS: AtomicUsize = AtomicUsize::new(0);
 
 struct Ours {
     disk: SimDisk,
@@ -76,8 +80,9 @@ impl Place for Ours {
     }
 
     fn cut_power(&self, states_max: u64) -> Option<Vec<Ours>> {
-        let images = self.disk.crash_images(states_max).into_iter();
-        Some(images.map(|disk| Ours { disk, strategy: self.strategy, bug: self.bug.after_cut() }).collect())
+        let images = self.disk.crash_images(states_max);
+        CUTS.fetch_add(images.len(), Ordering::Relaxed);
+        Some(images.into_iter().map(|disk| Ours { disk, strategy: self.strategy, bug: self.bug.after_cut() }).collect())
     }
 
     fn set_full(&self, full: bool) -> bool {
@@ -185,7 +190,7 @@ fn ours_passes_all() {
         [Strategy::DiskFirst, Strategy::MemFirst].into_iter().flat_map(|s| (1..9).map(move |n| (s, n)))
     {
         let report = run(|| Ours { disk: SimDisk::new(1), strategy, bug: Bug::None }, states(), seed);
-        println!("{strategy:?}, seed {seed}\n{report}");
+        println!("{strategy:?}, seed {seed}, {} power cuts so far\n{report}", CUTS.load(Ordering::Relaxed));
         assert!(report.0.iter().all(|ran| ran.outcome == Outcome::Passed), "{strategy:?}\n{report}");
     }
 }
