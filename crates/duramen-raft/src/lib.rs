@@ -59,6 +59,8 @@ mod record;
 pub mod snapshot;
 mod state;
 mod stats;
+#[cfg(feature = "suite")]
+pub mod suite;
 mod types;
 mod wal;
 mod watch;
