@@ -44,6 +44,12 @@ impl Drop for Scratch {
     }
 }
 
+/// Waits until the file system has written what earlier runs left in the page cache: the next one is not to pay for it.
+pub fn settle(folder: &Path) -> Outcome<()> {
+    rustix::fs::syncfs(fs::File::open(folder)?)?;
+    Ok(())
+}
+
 /// What a report says about where the figures were measured.
 pub struct Host {
     /// The file system, its journal named, and whether it lies on a loop device.

@@ -125,7 +125,9 @@ fn circumstances(arguments: &Arguments, context: &Context, probed: &[(SyncMethod
         ),
         fact(
             "not timed",
-            "preallocating the raw bound's file; preparing Duramen's spare segments after opening".to_owned(),
+            "waiting before each run until the file system has written what earlier ones left; preallocating the raw \
+             bound's file; preparing Duramen's spare segments after opening"
+                .to_owned(),
         ),
         fact("one durable page, probed; the first is the raw bound's method", methods.join(", ")),
     ];
@@ -142,7 +144,7 @@ fn run_work(work: &Work, runs: usize, context: &Context, systems: &[Box<dyn Syst
         systems.iter().map(|system| work.needs.iter().all(|ability| system.can(*ability))).collect();
     let mut once = |column: usize, able: &mut bool| {
         let system = &*systems[column];
-        match (work.run)(context, system) {
+        match host::settle(&context.folder).and_then(|()| (work.run)(context, system)) {
             Ok(values) => record(&mut rows, column, values),
             Err(error) => {
                 *able = false;
