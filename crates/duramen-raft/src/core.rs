@@ -133,7 +133,10 @@ impl<W: Wal> Core<W> {
     }
 
     fn policy_class(&self, records: u64) -> Class {
-        let unsynced = (self.wal.written() + records).saturating_sub(self.wal.durable());
+        if !self.flush.counts() {
+            return self.flush.class(Load { unsynced: records, now: Duration::ZERO, sync: Duration::ZERO });
+        }
+        let unsynced = (self.wal.appended() + records).saturating_sub(self.wal.durable());
         let (mut now, mut sync) = (Duration::ZERO, Duration::ZERO);
         if self.flush.measures() {
             now = self.environment.now();
@@ -169,7 +172,12 @@ impl<W: Wal> Core<W> {
         };
         loop {
             let seen = self.room.load(duramen_journal::sync::Ordering::SeqCst);
-            let held = self.budget.bytes();
+            let mut held = self.budget.bytes();
+            if held.saturating_add(bytes) > max && self.config.memory_full == MemoryFull::Spill {
+                // What could not leave memory when it came may have become durable since.
+                self.shrink();
+                held = self.budget.bytes();
+            }
             // An entry larger than the bound is taken when nothing else is there.
             if held == 0 || held.saturating_add(bytes) <= max {
                 return Ok(());

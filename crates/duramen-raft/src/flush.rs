@@ -42,6 +42,11 @@ impl Flush {
         }
     }
 
+    /// Whether [`Flush::class`] wants to know anything.
+    pub fn counts(&self) -> bool {
+        self.policy != FlushPolicy::Immediate
+    }
+
     /// Whether [`Flush::class`] wants to know the time and what a sync takes.
     pub fn measures(&self) -> bool {
         self.policy == FlushPolicy::Adaptive

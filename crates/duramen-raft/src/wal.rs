@@ -82,6 +82,10 @@ pub trait Wal: Send + Sync + fmt::Debug + 'static {
     fn held(&self, group: GroupId) -> u64;
     /// The highest sequence that can be read; 0: none.
     fn written(&self) -> Sequence;
+    /// The highest sequence that was given, as far as is known; a flush policy counts with it.
+    fn appended(&self) -> Sequence {
+        self.written()
+    }
     /// The highest durable sequence; 0: none.
     fn durable(&self) -> Sequence;
     /// The first stored sequence.
@@ -208,6 +212,10 @@ impl Wal for JournalWal {
 
     fn written(&self) -> Sequence {
         self.journal.written()
+    }
+
+    fn appended(&self) -> Sequence {
+        self.journal.appended()
     }
 
     fn durable(&self) -> Sequence {

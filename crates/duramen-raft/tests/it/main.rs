@@ -19,4 +19,6 @@ mod simulated;
 #[cfg(feature = "sim")]
 mod snapshots;
 #[cfg(feature = "sim")]
+mod strategies;
+#[cfg(feature = "sim")]
 mod threads;
