@@ -22,6 +22,8 @@ use crate::core::{Core, Scratch, Step};
 use crate::error::Error;
 use crate::format::{Kind, LEADER_BYTES_MAX};
 use crate::index::{Index, Removed, Run};
+use crate::loss::holes;
+use crate::read::is_damage;
 use crate::receipt::Receipt;
 use crate::record::{Record, decode_id, encode_leader};
 use crate::state::{RaftLogState, Refusal};
@@ -39,6 +41,31 @@ pub(crate) struct View<T: Types> {
 }
 
 impl<T: Types> View<T> {
+    /// Whether a lost entry can have been this one: its leader fits between those around it.
+    fn check_lost(&self, id: &T::LogId) -> Result<(), Error<T>> {
+        let index = T::index(id);
+        let Some(&(first, behind)) = self.lost.iter().find(|(first, behind)| (*first..*behind).contains(&index)) else {
+            // It was put back, or given up, meanwhile.
+            return Err(Error::NotYet { index, next: self.next_index() });
+        };
+        let stored = |at: u64| self.index.get(at).map(|(_, leader)| T::Leader::decode(leader.clone())).transpose();
+        let purged = self.state.purged.as_ref().filter(|purged| T::index(purged) + 1 == first).map(T::leader);
+        let before = first.checked_sub(1).map(stored).transpose().map_err(Error::Unstorable)?.flatten().or(purged);
+        let behind = stored(behind).map_err(Error::Unstorable)?;
+        let leader = T::leader(id);
+        if before.as_ref().is_some_and(|before| leader < *before)
+            || behind.as_ref().is_some_and(|behind| leader > *behind)
+        {
+            return Err(Refusal::OutOfOrder { before, behind, attempted: id.clone() }.into());
+        }
+        Ok(())
+    }
+
+    /// After a change of the index.
+    fn look_for_holes(&mut self) {
+        self.lost = holes(&self.index, self.state.purged.as_ref().map(|id| T::index(id)));
+    }
+
     /// Refuses an id that names an entry of another leader's.
     fn check_id(&self, id: &T::LogId) -> Result<(), Error<T>> {
         let current = match self.index.get(T::index(id)) {
@@ -195,6 +222,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             view.state = pending.state;
             writing.anchors = pending.anchors;
         }
+        view.look_for_holes();
         writing.pending.clear();
         writing.appended = writing.appended.min(held);
         self.epoch.store(epoch, Ordering::SeqCst);
@@ -266,6 +294,9 @@ impl<T: Types, W: Wal> Group<T, W> {
             }
         };
         let state = std::mem::replace(&mut view.state, plan.state);
+        if !view.lost.is_empty() {
+            view.look_for_holes();
+        }
         drop(view);
         writing.appended += records;
         let anchors = writing.anchors;
@@ -493,6 +524,65 @@ impl<T: Types, W: Wal> Group<T, W> {
         };
         let ticket = self.submit(Step::Carry, &mut Batch::new(), &mut plan, &mut adds_nothing)?;
         Ok(self.receipt(Step::Carry, ticket))
+    }
+
+    /// Puts entries back that are lost or cannot be read; those behind the last one are appended.
+    pub fn refill(&self, entries: Vec<Entry<T>>) -> Result<Receipt<T, W>, Error<T>> {
+        self.refresh();
+        let next = read(&self.view).next_index().unwrap_or(0);
+        let (entries, behind): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.index() < next);
+        let receipt = self.put_back(entries)?;
+        // The steps of a log are one stream: this one is durable after the other.
+        if behind.is_empty() { Ok(receipt) } else { self.append(behind) }
+    }
+
+    fn put_back(&self, entries: Vec<Entry<T>>) -> Result<Receipt<T, W>, Error<T>> {
+        let mut lost = Vec::new();
+        for entry in entries {
+            if self.cannot_be_had(&entry.id)? {
+                lost.push(entry);
+            }
+        }
+        let mut plan = |view: &View<T>, _: &Writing<T>, batch: &mut Batch| {
+            batch.clear();
+            let mut put_back = Index::default();
+            let mut before: Option<&T::LogId> = None;
+            for entry in &lost {
+                match view.index.get(entry.index()) {
+                    Some(_) => view.check_id(&entry.id)?,
+                    None => view.check_lost(&entry.id)?,
+                }
+                if let Some(before) = before
+                    .filter(|&before| T::index(before) >= entry.index() || T::leader(before) > T::leader(&entry.id))
+                {
+                    return Err(Refusal::LogIdReversal { current: before.clone(), attempted: entry.id.clone() }.into());
+                }
+                before = Some(&entry.id);
+                let leader = encode_leader(&T::leader(&entry.id), None).map_err(Error::Unstorable)?;
+                put_back.push(entry.index(), batch.len() as u64, &leader);
+                let record = Record::<T>::Relocate(entry.id.clone(), entry.payload.clone());
+                let mut encoded = Ok(Kind::Relocate);
+                batch.push_with(self.number, Kind::Relocate as u8, |out| encoded = record.encode(out));
+                encoded.map_err(Error::Unstorable)?;
+            }
+            if lost.is_empty() {
+                return Ok(None);
+            }
+            let (state, change) = (view.state.clone(), Change::Move(put_back, Vec::new()));
+            Ok(Some(Plan { state, change, touched: touches_nothing }))
+        };
+        let ticket = self.submit(Step::Carry, &mut Batch::new(), &mut plan, &mut adds_nothing)?;
+        Ok(self.receipt(Step::Carry, ticket))
+    }
+
+    /// Whether an entry is lost, or its record is damaged or unreadable.
+    fn cannot_be_had(&self, id: &T::LogId) -> Result<bool, Error<T>> {
+        match self.entry(T::index(id)) {
+            Ok(entry) if entry.id == *id => Ok(false),
+            Ok(entry) => Err(Refusal::Mismatch { current: entry.id, attempted: id.clone() }.into()),
+            Err(error) if is_damage(&error) || matches!(error, Error::Lost { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the newest copies of the state's parts lie.

@@ -23,6 +23,7 @@ pub use error::Error;
 pub use format::{Kind, Malformed};
 pub use log::{RaftLog, RaftLogReader, RaftLogWriter, Stream};
 pub use logs::{Laggard, Loss, Opened, RaftLogs};
+pub use loss::Certainty;
 pub use receipt::Receipt;
 pub use record::Record;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotMeta, SnapshotReceiver, SnapshotWriter, Snapshots};
@@ -47,6 +48,7 @@ pub mod index;
 pub mod inspect;
 mod log;
 mod logs;
+mod loss;
 #[cfg(feature = "openraft-09")]
 pub mod openraft_09;
 #[cfg(feature = "openraft")]

@@ -49,7 +49,7 @@ impl<T: Types> RaftLog<T> {
     ///
     /// # Errors
     /// As [`RaftLogs::open`].
-    pub fn open(config: Config) -> Result<(RaftLog<T>, Opened), Error<T>> {
+    pub fn open(config: Config) -> Result<(RaftLog<T>, Opened<T>), Error<T>> {
         RaftLog::open_with(config, World::real())
     }
 
@@ -57,7 +57,7 @@ impl<T: Types> RaftLog<T> {
     ///
     /// # Errors
     /// As [`RaftLogs::open`].
-    pub fn open_with(config: Config, world: World) -> Result<(RaftLog<T>, Opened), Error<T>> {
+    pub fn open_with(config: Config, world: World) -> Result<(RaftLog<T>, Opened<T>), Error<T>> {
         let (logs, opened) = RaftLogs::open_with(config, world)?;
         Ok((logs.group(ONLY)?, opened))
     }
@@ -193,6 +193,21 @@ impl<T: Types, W: Wal> RaftLogWriter<T, W> {
     /// large: split it): nothing was appended.
     pub fn append(&self, entries: Vec<Entry<T>>) -> Result<Receipt<T, W>, Error<T>> {
         self.log.group.append(entries)
+    }
+
+    /// Puts entries back that are lost, or whose stored records are damaged: copies that another node has. Those that are
+    /// there are left out, so that a whole range can be given. After a crash all of them are there, or none.
+    ///
+    /// What is lost without a trace is taken at the caller's word, as long as its leader may have stood there. Raft's log
+    /// matching tells which copies are the same (Ongaro 2014, 3.5): if another node has the entry *behind* the lost ones with
+    /// the same id, all entries before it are the same on both. Protocol-aware recovery (Alagappan et al., FAST '18) is built
+    /// on this; `examples/raft-kv` does it.
+    ///
+    /// # Errors
+    /// [`crate::Refusal::Mismatch`], [`crate::Refusal::OutOfOrder`]: the log had other entries there; [`Error::Purged`],
+    /// [`Error::Wal`] (too large: split it): nothing was put back. Those of [`RaftLogWriter::append`]: nothing was appended.
+    pub fn refill(&self, entries: Vec<Entry<T>>) -> Result<Receipt<T, W>, Error<T>> {
+        self.log.group.refill(entries)
     }
 
     /// Says that everything up to an entry is committed: a note for the next start. With `sync_on_commit` it, and all

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -21,6 +22,7 @@ use crate::format::{Malformed, RawRecord};
 use crate::group::{Anchors, Beginning, Group, View};
 use crate::lock;
 use crate::log::RaftLog;
+use crate::loss::{Certainty, Left, Lost, holes};
 use crate::receipt::After;
 use crate::record::decode_id;
 use crate::snapshot::{SnapshotError, Store};
@@ -33,15 +35,22 @@ use crate::wal::{JournalWal, Wal, WalSegment};
 const CARRY_BYTES: usize = 1 << 20;
 const CARRY_PARTS: usize = 16;
 
-/// Entries that should be there and are not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+/// Entries that are lost with damaged data. See [`RaftLogWriter::refill`](crate::RaftLogWriter::refill) for those that another
+/// node has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loss<T: Types> {
     /// The group.
     pub group: GroupId,
-    /// The first missing index.
+    /// The first index.
     pub first: u64,
-    /// The last missing index.
-    pub last: u64,
+    /// The last index; `None`: nobody knows.
+    pub last: Option<u64>,
+    /// The leader of the entry before them: theirs is the same or a later one.
+    pub leader_from: Option<T::Leader>,
+    /// The leader of the entry behind them: theirs is the same or an earlier one.
+    pub leader_to: Option<T::Leader>,
+    /// How sure that is.
+    pub certainty: Certainty,
 }
 
 /// A group that keeps segments of the journal from being released.
@@ -59,18 +68,24 @@ pub struct Laggard {
 
 /// What opening found.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct Opened<T: Types> {
     /// What the journal found.
     pub journal: Report,
-    /// Entries that are known to be missing.
-    pub losses: Vec<Loss>,
+    /// Entries that are missing, or may be. Damage within sealed segments is met when an entry is read, or looked for by
+    /// [`crate::inspect::verify`].
+    pub losses: Vec<Loss<T>>,
     /// Groups that may have lost their vote with damaged data: see [`Error::VoteInDoubt`].
     pub votes_in_doubt: Vec<GroupId>,
     /// Snapshots that are not whole; their chunks were not looked at.
     pub damaged_snapshots: Vec<SnapshotError>,
     /// Entries that were purged, and that no good snapshot covers, of groups that have snapshots: fetch one from another node.
-    pub uncovered: Vec<Loss>,
+    pub uncovered: Vec<Loss<T>>,
 }
+
+/// The logs, what is lost, and the groups whose votes are in doubt.
+type Started<T, W> = (RaftLogs<T, W>, Vec<Loss<T>>, Vec<GroupId>);
+/// What a group begins with, and what of it is lost.
+type Begun<T> = (Beginning<T>, Vec<Loss<T>>);
 
 pub(crate) struct Logs<T: Types, W: Wal> {
     pub core: Arc<Core<W>>,
@@ -128,7 +143,7 @@ impl<T: Types> RaftLogs<T> {
     ///
     /// # Errors
     /// The journal's; [`Error::Foreign`]; [`Error::InvalidOption`].
-    pub fn open(config: Config) -> Result<(RaftLogs<T>, Opened), Error<T>> {
+    pub fn open(config: Config) -> Result<(RaftLogs<T>, Opened<T>), Error<T>> {
         RaftLogs::open_with(config, World::real())
     }
 
@@ -136,14 +151,14 @@ impl<T: Types> RaftLogs<T> {
     ///
     /// # Errors
     /// As [`RaftLogs::open`].
-    pub fn open_with(config: Config, world: World) -> Result<(RaftLogs<T>, Opened), Error<T>> {
+    pub fn open_with(config: Config, world: World) -> Result<(RaftLogs<T>, Opened<T>), Error<T>> {
         config.check()?;
         let (wal, report) = JournalWal::open(&config.dir, &config.options(), world.clone())?;
-        let doubt = report.gaps.last().map_or(0, |gap| gap.end);
+        let gaps: Vec<Range<Sequence>> = report.gaps.iter().map(|gap| gap.first..gap.end).collect();
         let store = Store::open(world.clone(), &config.dir, config.snapshots_kept, config.snapshot_chunk_bytes)?;
         let store = Arc::new(store);
         let (logs, losses, votes_in_doubt) =
-            RaftLogs::start(config, wal, world.environment, doubt, Some(store.clone()))?;
+            RaftLogs::start(config, wal, world.environment, &gaps, Some(store.clone()))?;
         let (mut damaged_snapshots, mut uncovered) = (Vec::new(), Vec::new());
         for group in store.groups() {
             uncovered.extend(logs.match_snapshots(group, &store)?);
@@ -154,7 +169,7 @@ impl<T: Types> RaftLogs<T> {
 
     /// Goes on where a crash came between a step of the snapshots and the one of the log that belongs to it. Returns what
     /// neither covers.
-    fn match_snapshots(&self, group: GroupId, store: &Store) -> Result<Option<Loss>, Error<T>> {
+    fn match_snapshots(&self, group: GroupId, store: &Store) -> Result<Option<Loss<T>>, Error<T>> {
         let is_known = lock(&self.logs.groups).contains_key(&group);
         if store.is_being_removed(group) {
             let is_there = is_known && self.group(group)?.state() != RaftLogState::default();
@@ -172,7 +187,9 @@ impl<T: Types> RaftLogs<T> {
         log.snapshots()?.reconcile()?;
         let purged = log.state().purged.map(|id| T::index(&id));
         let first = newest.map_or(0, |newest| newest + 1);
-        Ok(purged.filter(|&purged| purged >= first).map(|last| Loss { group, first, last }))
+        let certainty = Certainty::Certain;
+        let loss = |last| Loss { group, first, last: Some(last), leader_from: None, leader_to: None, certainty };
+        Ok(purged.filter(|&purged| purged >= first).map(loss))
     }
 }
 
@@ -181,9 +198,13 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
     ///
     /// # Errors
     /// The storage's; [`Error::Foreign`]; [`Error::InvalidOption`].
-    pub fn with_wal(config: Config, wal: W, environment: Arc<dyn Environment>) -> Result<(Self, Vec<Loss>), Error<T>> {
+    pub fn with_wal(
+        config: Config,
+        wal: W,
+        environment: Arc<dyn Environment>,
+    ) -> Result<(Self, Vec<Loss<T>>), Error<T>> {
         config.check()?;
-        let (logs, losses, _) = RaftLogs::start(config, wal, environment, 0, None)?;
+        let (logs, losses, _) = RaftLogs::start(config, wal, environment, &[], None)?;
         Ok((logs, losses))
     }
 
@@ -191,9 +212,10 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
         config: Config,
         wal: W,
         environment: Arc<dyn Environment>,
-        doubt: Sequence,
+        gaps: &[Range<Sequence>],
         snapshots: Option<Arc<Store>>,
-    ) -> Result<(Self, Vec<Loss>, Vec<GroupId>), Error<T>> {
+    ) -> Result<Started<T, W>, Error<T>> {
+        let doubt = gaps.last().map_or(0, |gap| gap.end);
         let mut all = Change::default();
         for segment in wal.segments()? {
             let change = match segment.change {
@@ -208,8 +230,7 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
         let mut losses = Vec::new();
         let mut votes_in_doubt = Vec::new();
         for (number, change) in all.groups {
-            let beginning = beginning_of(number, change, doubt)?;
-            let lost = beginning.view.lost.iter().map(|&(first, end)| Loss { group: number, first, last: end - 1 });
+            let (beginning, lost) = beginning_of(number, change, gaps)?;
             losses.extend(lost);
             votes_in_doubt.extend(beginning.vote_in_doubt.then_some(number));
             let group = Arc::new(Group::new(number, core.clone(), beginning));
@@ -456,8 +477,8 @@ fn scan_segment<T: Types, W: Wal>(wal: &W, segment: &WalSegment) -> Result<Chang
     foreign.map_or(Ok(change), Err)
 }
 
-/// What a group is, from all that the journal's segments changed in it.
-fn beginning_of<T: Types>(group: GroupId, change: GroupChange, doubt: Sequence) -> Result<Beginning<T>, Error<T>> {
+/// What a group is, from all that the journal's segments changed in it, and what of it is lost in these gaps.
+fn beginning_of<T: Types>(group: GroupId, change: GroupChange, gaps: &[Range<Sequence>]) -> Result<Begun<T>, Error<T>> {
     let mut change = change;
     change.settle();
     let foreign = |sequence| move |what: Malformed| Error::Foreign { group, sequence, what };
@@ -477,19 +498,20 @@ fn beginning_of<T: Types>(group: GroupId, change: GroupChange, doubt: Sequence) 
     if let Some(purged) = &purged {
         index.purge_upto(T::index(purged));
     }
-    let last = match index.last() {
+    let pair = |at: &Option<(Sequence, OwnedId)>| at.as_ref().map(|(_, id)| (id.index, id.leader.clone()));
+    let end = index.last().map(|(at, leader)| (at, leader.clone()));
+    let last = match &end {
         Some((at, leader)) => {
-            let sequence = index.get(at).map_or(0, |(sequence, _)| sequence);
-            Some(decode_id::<T>(at, leader.clone()).map_err(foreign(sequence))?)
+            let sequence = index.get(*at).map_or(0, |(sequence, _)| sequence);
+            Some(decode_id::<T>(*at, leader.clone()).map_err(foreign(sequence))?)
         }
         None => purged.clone(),
     };
-    let mut lost = index.holes();
-    if let (Some(purged), Some(first)) = (&purged, index.first_index())
-        && T::index(purged) + 1 < first
-    {
-        lost.insert(0, (T::index(purged) + 1, first));
-    }
+    let (gone, noted) = (pair(&change.purged), pair(&change.committed));
+    let left = Left { index: &index, last: end.or(gone.clone()), committed: noted, purged: gone };
+    let losses: Result<Vec<Loss<T>>, Malformed> =
+        left.lost(&[], gaps).into_iter().map(|lost| loss_of(group, lost)).collect();
+    let lost = holes(&index, purged.as_ref().map(|id| T::index(id)));
     let at = |sequence: Option<Sequence>| sequence.unwrap_or(0);
     let anchors = Anchors {
         vote: at(change.vote.as_ref().map(|(at, _)| *at)),
@@ -498,5 +520,13 @@ fn beginning_of<T: Types>(group: GroupId, change: GroupChange, doubt: Sequence) 
         user_data: at(data.map(|(at, _)| *at)),
     };
     let state = RaftLogState { vote, last, committed, purged, user_data };
-    Ok(Beginning { view: View { state, index, lost }, vote_in_doubt: doubt > 0 && anchors.vote < doubt, anchors })
+    let doubt = gaps.last().map_or(0, |gap| gap.end);
+    let vote_in_doubt = doubt > 0 && anchors.vote < doubt;
+    Ok((Beginning { view: View { state, index, lost }, vote_in_doubt, anchors }, losses.map_err(foreign(0))?))
+}
+
+fn loss_of<T: Types>(group: GroupId, lost: Lost) -> Result<Loss<T>, Malformed> {
+    let leader = |bytes: Option<Bytes>| bytes.map(T::Leader::decode).transpose();
+    let (leader_from, leader_to) = (leader(lost.leader_from)?, leader(lost.leader_to)?);
+    Ok(Loss { group, first: lost.first, last: lost.last, leader_from, leader_to, certainty: lost.certainty })
 }

@@ -197,7 +197,7 @@ pub struct LogStore<C: RaftTypeConfig, K: Codec<C>> {
 }
 
 /// A store, and what opening found.
-pub type Opening<C, K> = Result<(LogStore<C, K>, Opened), Error<OpenRaft<C, K>>>;
+pub type Opening<C, K> = Result<(LogStore<C, K>, Opened<OpenRaft<C, K>>), Error<OpenRaft<C, K>>>;
 
 impl<C: RaftTypeConfig, K: Codec<C>> Clone for LogStore<C, K> {
     fn clone(&self) -> Self {
@@ -231,6 +231,24 @@ impl<C: RaftTypeConfig, K: Codec<C>> LogStore<C, K> {
     /// The log below.
     pub fn log(&self) -> &RaftLog<OpenRaft<C, K>> {
         &self.log
+    }
+
+    /// Puts entries back that are lost or damaged: see [`crate::RaftLogWriter::refill`]. Durable when it returns. For the time
+    /// before the store is given to openraft, which takes a lost entry for a fatal error.
+    ///
+    /// # Errors
+    /// As [`crate::RaftLogWriter::refill`].
+    pub fn refill(&self, entries: impl IntoIterator<Item = C::Entry>) -> Result<(), Error<OpenRaft<C, K>>> {
+        let entries = entries.into_iter().map(Self::stored).collect();
+        self.log.writer().refill(entries)?.wait_durable()
+    }
+
+    fn stored(entry: C::Entry) -> Entry<OpenRaft<C, K>> {
+        let (leader, index) = entry.log_id_parts();
+        let id = LogId { leader_id: leader.clone(), index };
+        let mut payload = Vec::new();
+        K::encode_entry(&entry, &mut payload);
+        Entry::new(id, Bytes::from(payload))
     }
 
     fn read(&self, range: (Bound<u64>, Bound<u64>), bytes_max: usize) -> Result<Vec<C::Entry>, io::Error> {
@@ -288,14 +306,7 @@ impl<C: RaftTypeConfig, K: Codec<C>> RaftLogStorage<C> for LogStore<C, K> {
         I: IntoIterator<Item = C::Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let encode = |entry: C::Entry| {
-            let (leader, index) = entry.log_id_parts();
-            let id = LogId { leader_id: leader.clone(), index };
-            let mut payload = Vec::new();
-            K::encode_entry(&entry, &mut payload);
-            Entry::new(id, Bytes::from(payload))
-        };
-        let entries: Vec<Entry<OpenRaft<C, K>>> = entries.into_iter().map(encode).collect();
+        let entries = entries.into_iter().map(Self::stored).collect();
         match adapter::append(&self.log, entries).map_err(adapter::io_error) {
             Ok(receipt) => {
                 receipt.on_durable(move |result| callback.io_completed(result.map_err(adapter::io_error)));

@@ -519,6 +519,16 @@ impl<T: Types, W: Wal> Group<T, W> {
         }
     }
 
+    fn load(&self, runs: &[Run], loaded: &mut Vec<Kept<T::Payload>>) -> Result<(), Error<T>> {
+        let read = self.read_stored(runs, &mut |found| {
+            loaded.extend(kept::<T>(found.index, found.record.sequence, found.payload));
+            Ok(true)
+        });
+        read.map_err(|stop| match stop {
+            Stop::Changed(error) | Stop::Failed(error) => error,
+        })
+    }
+
     /// Loads live entries from an index on into memory, the newest last, up to the bound.
     pub fn preload(&self, from: u64) -> Result<(), Error<T>> {
         let Range { start, end } = {
@@ -530,19 +540,33 @@ impl<T: Types, W: Wal> Group<T, W> {
             let until = end.min(next.saturating_add(ROUND));
             let runs: Vec<Run> = read(&self.view).index.runs(next..until).collect();
             let mut loaded = Vec::new();
-            let read = self.read_stored(&runs, &mut |found| {
-                loaded.extend(kept::<T>(found.index, found.record.sequence, found.payload));
-                Ok(true)
-            });
-            read.map_err(|stop| match stop {
-                Stop::Changed(error) | Stop::Failed(error) => error,
-            })?;
+            match self.load(&runs, &mut loaded) {
+                Ok(()) => {}
+                // The others of the round one by one: what cannot be had is absent, and an error for whoever asks for it.
+                Err(error) if is_damage(&error) => {
+                    loaded.clear();
+                    for run in
+                        runs.iter().flat_map(|run| (run.first_index..run.end()).filter_map(|at| run.clip(at, at + 1)))
+                    {
+                        match self.load(&[run], &mut loaded) {
+                            Err(error) if !is_damage(&error) => return Err(error),
+                            _ => {}
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
             self.cache.append(loaded.into_iter());
             self.core.shrink();
             next = until;
         }
         Ok(())
     }
+}
+
+/// Whether an entry's record is damaged or unreadable.
+pub(crate) fn is_damage<T: Types>(error: &Error<T>) -> bool {
+    matches!(error, Error::Wal(WalError::DamagedRecord(_) | WalError::UnreadableRecord(_)))
 }
 
 /// An entry for the cache. Its bytes are copied, so that they do not keep the whole buffer that they were read into.

@@ -92,6 +92,15 @@ pub enum Refusal<T: Types> {
         /// The id that was refused.
         attempted: T::LogId,
     },
+    /// A lost entry that was to be put back where its leader cannot have stood.
+    OutOfOrder {
+        /// The leader before it.
+        before: Option<T::Leader>,
+        /// The leader behind it.
+        behind: Option<T::Leader>,
+        /// The id that was refused.
+        attempted: T::LogId,
+    },
 }
 
 impl<T: Types> fmt::Display for Refusal<T> {
@@ -127,6 +136,9 @@ impl<T: Types> fmt::Display for Refusal<T> {
             }
             Refusal::Mismatch { current, attempted } => {
                 write!(f, "{attempted:?} is not in this log, which has {current:?} there")
+            }
+            Refusal::OutOfOrder { before, behind, attempted } => {
+                write!(f, "{attempted:?} was not in this log: leaders there were between {before:?} and {behind:?}")
             }
         }
     }

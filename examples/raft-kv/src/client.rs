@@ -26,7 +26,12 @@ impl Client {
         Client { http: http.expect("plain settings"), nodes }
     }
 
-    async fn call<Q: Serialize, A: DeserializeOwned>(&self, node: u64, path: &str, request: &Q) -> reqwest::Result<A> {
+    pub(crate) async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        node: u64,
+        path: &str,
+        request: &Q,
+    ) -> reqwest::Result<A> {
         let url = format!("http://{}{path}", self.nodes[&node]);
         self.http.post(url).json(request).send().await?.error_for_status()?.json().await
     }
@@ -43,6 +48,12 @@ impl Client {
             }
         }
         said.into_iter().max_by_key(|(_, count)| *count).map(|(leader, _)| leader)
+    }
+
+    /// Whether a node lost something and has not caught up yet; `None`: it does not answer.
+    pub async fn is_catching_up(&self, node: u64) -> Option<bool> {
+        let url = format!("http://{}/catching-up", self.nodes[&node]);
+        self.http.get(url).timeout(CONNECT_WITHIN).send().await.ok()?.json().await.ok()
     }
 
     /// Makes a cluster of them.

@@ -8,5 +8,6 @@ pub mod client;
 pub mod history;
 pub mod machine;
 pub mod network;
+pub mod repair;
 pub mod server;
 pub mod types;

@@ -58,6 +58,11 @@ impl Machine {
         self.data().values.get(key).cloned()
     }
 
+    /// The last entry that has been applied.
+    pub fn applied(&self) -> Option<LogIdOf<Kv>> {
+        self.data().applied
+    }
+
     /// Publishes a snapshot. One that covers as much may be there: that is as good.
     fn save(&self, data: &Data, install: bool) -> io::Result<()> {
         let Some(applied) = &data.applied else { return Ok(()) };

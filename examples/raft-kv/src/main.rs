@@ -33,6 +33,12 @@ enum Verb {
         /// Takes a snapshot after so many entries.
         #[arg(long, default_value_t = 1000)]
         snapshot_every: u64,
+        /// Bytes of a segment of the log.
+        #[arg(long, default_value_t = 1 << 20)]
+        segment_bytes: u32,
+        /// All nodes, as with --nodes: makes a log that lost something whole from the others.
+        #[arg(long, value_delimiter = ',', value_parser = node)]
+        repair_from: Vec<(u64, String)>,
     },
     /// Makes a cluster of nodes that run.
     Init(Nodes),
@@ -72,8 +78,9 @@ fn node(word: &str) -> Result<(u64, String), String> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().verb {
-        Verb::Serve { id, dir, listen, mem_first, snapshot_every } => {
-            serve(Settings { id, dir, listen, mem_first, snapshot_every }).await
+        Verb::Serve { id, dir, listen, mem_first, snapshot_every, segment_bytes, repair_from } => {
+            let repair_from = repair_from.into_iter().collect();
+            serve(Settings { id, dir, listen, mem_first, snapshot_every, segment_bytes, repair_from }).await
         }
         Verb::Init(nodes) => nodes.client().init().await,
         Verb::Put { nodes, key, value } => {

@@ -56,15 +56,17 @@ fn free_addresses() -> Vec<String> {
 struct Cluster {
     folder: Folder,
     mem_first: bool,
+    /// Logs that lost something are made whole; their segments are small, and nothing is purged.
+    repairs: bool,
     addresses: BTreeMap<u64, String>,
     running: BTreeMap<u64, Child>,
 }
 
 impl Cluster {
-    async fn start(name: &str, mem_first: bool) -> Cluster {
+    async fn start(name: &str, mem_first: bool, repairs: bool) -> Cluster {
         let folder = Folder::new(name);
         let addresses = (1..).zip(free_addresses()).collect();
-        let mut cluster = Cluster { folder, mem_first, addresses, running: BTreeMap::new() };
+        let mut cluster = Cluster { folder, mem_first, repairs, addresses, running: BTreeMap::new() };
         (1..=3).for_each(|id| cluster.run(id));
         let client = cluster.client();
         let begun = Instant::now();
@@ -79,7 +81,19 @@ impl Cluster {
     fn settings(&self, id: u64) -> Settings {
         let dir = self.folder.0.join(id.to_string());
         let (listen, mem_first) = (self.addresses[&id].clone(), self.mem_first);
-        Settings { id, dir, listen, mem_first, snapshot_every: 300 }
+        let settings = Settings {
+            id,
+            dir,
+            listen,
+            mem_first,
+            snapshot_every: 300,
+            segment_bytes: 1 << 20,
+            repair_from: BTreeMap::new(),
+        };
+        if !self.repairs {
+            return settings;
+        }
+        Settings { snapshot_every: 1_000_000, segment_bytes: 64 << 10, repair_from: self.addresses.clone(), ..settings }
     }
 
     fn run(&mut self, id: u64) {
@@ -87,8 +101,13 @@ impl Cluster {
         let mut process = Process::new(env!("CARGO_BIN_EXE_raft-kv"));
         process.args(["serve", "--id", &id.to_string(), "--listen", &settings.listen]);
         process.arg("--dir").arg(&settings.dir).args(["--snapshot-every", &settings.snapshot_every.to_string()]);
+        process.args(["--segment-bytes", &settings.segment_bytes.to_string()]);
         if self.mem_first {
             process.arg("--mem-first");
+        }
+        if self.repairs {
+            let nodes: Vec<String> = self.addresses.iter().map(|(id, address)| format!("{id}={address}")).collect();
+            process.args(["--repair-from", &nodes.join(",")]);
         }
         let child = process.stdout(Stdio::null()).spawn().expect("starts");
         self.running.insert(id, child);
@@ -288,7 +307,7 @@ async fn killed_again_and_again(name: &str, mem_first: bool) {
     let seed = number("RAFT_KV_SEED", of_the_clock);
     println!("{name}: RAFT_KV_SEED={seed}");
     let mut chance = Chance(seed);
-    let mut cluster = Cluster::start(name, mem_first).await;
+    let mut cluster = Cluster::start(name, mem_first, false).await;
     let load = Load::start(&cluster, seed);
     for round in 0..number("RAFT_KV_ROUNDS", 9) {
         let before = load.acknowledged();
@@ -325,6 +344,102 @@ async fn mem_first() {
     killed_again_and_again("mem-first", true).await;
 }
 
+/// The files of a node's journal that hold entries, oldest first.
+fn segments(settings: &Settings) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(settings.dir.join("journal")).expect("reads");
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("reads").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "seg"));
+    // A file may get another name, or go, while it is looked at.
+    files.retain(|file| !recognized(&std::fs::read(file).unwrap_or_default()).is_empty());
+    files.sort();
+    files
+}
+
+/// Where entries stand in a file that can be recognized.
+fn recognized(bytes: &[u8]) -> Vec<usize> {
+    bytes.windows(5).enumerate().filter(|(_, window)| window == b"once-").map(|(at, _)| at).collect()
+}
+
+/// Flips a bit of an entry: in the middle of a file, or more and more to its beginning.
+fn flip(file: &Path, attempt: usize) {
+    let mut bytes = std::fs::read(file).expect("reads");
+    let found = recognized(&bytes);
+    bytes[found[(found.len() / 2).saturating_sub(attempt)]] ^= 4;
+    std::fs::write(file, bytes).expect("writes");
+}
+
+/// Damages a log: a record in the middle, a whole segment, a record in the newest segment.
+fn damage(settings: &Settings, kind: u64, attempt: usize) {
+    let files = segments(settings);
+    match kind {
+        0 => flip(&files[files.len() / 2 - 1], attempt),
+        1 => std::fs::remove_file(&files[files.len() / 2]).expect("removes"),
+        _ => flip(&files[files.len() - 1], attempt),
+    }
+}
+
+/// Whether a log is damaged, and so much that a node without `--repair-from` could not serve all of it.
+fn is_damaged(settings: &Settings) -> bool {
+    let Ok((log, _)) = RaftLog::<OpenRaft<Kv, Stored>>::open(settings.log()) else { return true };
+    log.reader().stream(..).expect("a range").any(|entry| entry.is_err())
+}
+
+/// Each node in turn loses something while it is down: a record in the middle, a whole segment, a record in the newest segment,
+/// which takes the end with it. It is made whole from the others, and nothing that a client was told is missing.
+async fn damaged_again_and_again(name: &str, mem_first: bool) {
+    let mut cluster = Cluster::start(name, mem_first, true).await;
+    let load = Load::start(&cluster, 3);
+    let client = cluster.client();
+    for round in 0..number("RAFT_KV_ROUNDS", 9).min(9) {
+        let victim = 1 + round % 3;
+        let begun = Instant::now();
+        // The newest one too must hold some: nothing tells a damaged last write from one that the power cut off.
+        let has_enough = |files: &[PathBuf]| {
+            let newest = files.last().and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+            files.len() >= 3 + round as usize / 3 && recognized(&newest).len() >= 10
+        };
+        while !has_enough(&segments(&cluster.settings(victim))) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "round {round}: the logs do not grow");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        cluster.kill(victim);
+        let settings = Settings { repair_from: BTreeMap::new(), ..cluster.settings(victim) };
+        // Tried on a copy: opening may write, and old bytes may stand where nothing is stored any more.
+        let copied = Settings { dir: cluster.folder.0.join("copied"), ..settings.clone() };
+        let counts = |attempt: &usize| {
+            copy(&settings.dir, &copied.dir);
+            damage(&copied, round / 3, *attempt);
+            is_damaged(&copied)
+        };
+        let attempt = (0..20).find(counts).expect("something can be lost");
+        damage(&settings, round / 3, attempt);
+        cluster.run(victim);
+        while client.is_catching_up(victim).await != Some(false) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "round {round}: node {victim} does not catch up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Now the others need it.
+        let other = 1 + (round + 1) % 3;
+        cluster.kill(other);
+        cluster.wait_for_leader().await;
+        cluster.run(other);
+    }
+    let record = load.end().await;
+    let said = judge(&mut cluster, record).await.unwrap_or_else(|wrong| panic!("{wrong}"));
+    let compared = logs_agree(&mut cluster);
+    println!("{name}: {said}; {compared} committed entries compared");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_disk_first() {
+    damaged_again_and_again("damaged-disk-first", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_mem_first() {
+    damaged_again_and_again("damaged-mem-first", true).await;
+}
+
 fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     std::fs::create_dir_all(to).expect("a folder");
@@ -341,7 +456,7 @@ fn copy(from: &Path, to: &Path) {
 /// The judge is judged: disks that go back to an earlier state, which no log can help, are caught.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disks_that_forget_are_caught() {
-    let mut cluster = Cluster::start("forgets", false).await;
+    let mut cluster = Cluster::start("forgets", false, false).await;
     let load = Load::start(&cluster, 7);
     while load.acknowledged() < 30 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -173,9 +173,13 @@ impl GroupAudit {
     fn judge(&self, record: &Record<Raw>, lost_before: Sequence) -> Option<Fault> {
         match record {
             Record::State(state) => return self.judge_state(state),
+            // A copy takes the place of what is there, or of what was lost; it is of nothing else.
             Record::Relocate(id, _) => {
-                let there = self.index.get(id.index).is_some_and(|(_, leader)| *leader == id.leader.0);
-                return (!there && self.known.last).then(|| Fault::CopyOfNothing(id.clone()));
+                let fits = match self.index.get(id.index) {
+                    Some((_, leader)) => *leader == id.leader.0,
+                    None => self.state.last.as_ref().is_none_or(|last| id.index <= last.index),
+                };
+                return (!fits && self.known.last).then(|| Fault::CopyOfNothing(id.clone()));
             }
             _ => {}
         }

@@ -30,7 +30,9 @@ pub use dump::{Item, Selection, dump};
 pub use raw::{Raw, RawLeader, RawLogId, RawVote};
 pub use salvage::{Salvage, salvage};
 pub use snapshots::SnapshotFile;
-pub use survey::{Certainty, GroupSurvey, LostEntries, Survey};
+pub use survey::{GroupSurvey, LostEntries, Survey};
+
+pub use crate::loss::Certainty;
 pub use verify::{Verification, verify};
 
 use duramen_journal::disk::{Access, read_full_at};

@@ -1,9 +1,7 @@
 //! What a folder of Raft logs holds, group by group, and what of it is lost. Owns the way from a journal's segments and its
 //! damage to states and losses, as opening goes it: from summaries where footers have them, from records elsewhere.
 //!
-//! What a loss costs is told with its certainty. A segment's summary names the entries that lay in it, with their leaders,
-//! so damage to such a segment's records loses entries that can be named, and no vote. Where there is no summary, holes
-//! between the entries that are left can be named; beyond that anything may have stood there, in any group.
+//! What a loss costs is told with its certainty. Where a segment's summary says what lay there, no vote is in doubt.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,20 +14,11 @@ use super::{Fault, Finding, SnapshotFile};
 use crate::GroupId;
 use crate::format::RawRecord;
 use crate::format::summary::{Change, GroupChange, OwnedId};
-use crate::index::Index;
+use crate::loss::{Certainty, Left, Lost};
 use crate::state::RaftLogState;
 
 /// Foreign records that are kept to be told.
 const FOREIGN_KEPT: usize = 20;
-
-/// How sure a loss is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certainty {
-    /// These entries were there, and cannot be had.
-    Certain,
-    /// There may have been such entries, or others in the place of those that are left: nothing tells.
-    Possible,
-}
 
 /// Entries that are lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,9 +166,14 @@ fn group_of(
     let end = index.last().map(|(at, leader)| RawLogId { leader: RawLeader(leader.clone()), index: at });
     let last = end.or_else(|| purged.clone());
     let vote_at = change.vote.as_ref().map_or(0, |(at, _)| *at);
-    let untold = || holes.iter().filter(|hole| !hole.told);
-    let unreadable: Vec<LostEntries> = holes.iter().flat_map(|hole| named(&index, &hole.sequences)).collect();
-    let gone: u64 = unreadable.iter().filter_map(|lost| Some(lost.last? - lost.first + 1)).sum();
+    let (told, untold): (Vec<&Hole>, Vec<&Hole>) = holes.iter().partition(|hole| hole.told);
+    let ranges = |holes: &[&Hole]| holes.iter().map(|hole| hole.sequences.clone()).collect::<Vec<_>>();
+    let (told, untold) = (ranges(&told), ranges(&untold));
+    let pair = |id: &Option<RawLogId>| id.as_ref().map(|id| (id.index, id.leader.0.clone()));
+    let left = Left { index: &index, last: pair(&last), committed: pair(&committed), purged: pair(&purged) };
+    let named = holes.iter().flat_map(|hole| left.named(&hole.sequences));
+    let gone: u64 = named.filter_map(|lost| Some(lost.last? - lost.first + 1)).sum();
+    let lost = left.lost(&told, &untold).into_iter().map(LostEntries::of).collect();
     let state = RaftLogState {
         vote: change.vote.map(|(_, vote)| RawVote(vote)),
         last,
@@ -187,92 +181,15 @@ fn group_of(
         purged,
         user_data: change.user_data.map(|(_, data)| data),
     };
-    let mut lost = unreadable;
-    lost.extend(missing(&index, &state));
-    lost.extend(untold().filter_map(|hole| possible(&index, &state, &hole.sequences)).reduce(widest));
-    lost.sort_by_key(|lost| (lost.first, lost.last));
-    lost.dedup();
     GroupSurvey {
         group,
-        first_index: state.purged.as_ref().map(|id| id.index.saturating_add(1)).or(index.first_index()),
+        first_index: state.purged.as_ref().map(|id: &RawLogId| id.index.saturating_add(1)).or(index.first_index()),
         entries: index.len().saturating_sub(gone),
         segments: kept(index.lowest_sequence()),
         lost,
-        vote_in_doubt: untold().any(|hole| vote_at < hole.sequences.end),
+        vote_in_doubt: untold.iter().any(|hole| vote_at < hole.end),
         state,
     }
-}
-
-fn leader_at(index: &Index, at: Option<u64>) -> Option<RawLeader> {
-    index.get(at?).map(|(_, leader)| RawLeader(leader.clone()))
-}
-
-/// Entries that the index names, and that lie where nothing can be read.
-fn named(index: &Index, sequences: &Range<Sequence>) -> Vec<LostEntries> {
-    let within = index.runs(..).filter_map(|run| {
-        let from = run.first_sequence.max(sequences.start);
-        let until = (run.first_sequence + run.count).min(sequences.end);
-        let first = run.first_index + from.checked_sub(run.first_sequence).filter(|_| from < until)?;
-        let leader = Some(RawLeader(run.leader.clone()));
-        Some(LostEntries {
-            first,
-            last: Some(first + (until - from) - 1),
-            leader_from: leader.clone(),
-            leader_to: leader,
-            certainty: Certainty::Certain,
-        })
-    });
-    within.collect()
-}
-
-/// Entries that must have been there: between others, behind what was purged, and up to what was committed.
-fn missing(index: &Index, state: &RaftLogState<Raw>) -> Vec<LostEntries> {
-    let mut ranges = index.holes();
-    if let (Some(purged), Some(first)) = (&state.purged, index.first_index()) {
-        ranges.push((purged.index.saturating_add(1), first));
-    }
-    if let Some(committed) = &state.committed {
-        let next = state.last.as_ref().map_or(committed.index, |last| last.index.saturating_add(1));
-        ranges.push((next, committed.index.saturating_add(1)));
-    }
-    let committed = |behind: u64| state.committed.as_ref().filter(|id| id.index + 1 == behind);
-    let lost = |(first, behind): (u64, u64)| LostEntries {
-        first,
-        last: Some(behind - 1),
-        leader_from: leader_at(index, first.checked_sub(1)),
-        leader_to: leader_at(index, Some(behind)).or_else(|| committed(behind).map(|id| id.leader.clone())),
-        certainty: Certainty::Certain,
-    };
-    ranges.into_iter().filter(|(first, behind)| first < behind).map(lost).collect()
-}
-
-/// Entries that may have been added, or replaced, by records of which nothing is known.
-fn possible(index: &Index, state: &RaftLogState<Raw>, sequences: &Range<Sequence>) -> Option<LostEntries> {
-    let settled = state.committed.iter().chain(&state.purged).map(|id| id.index.saturating_add(1)).max();
-    let later = index.runs(..).find(|run| run.first_sequence + run.count > sequences.end);
-    let Some(later) = later else {
-        // Nothing of the group is newer: it may have ended anywhere.
-        let first = settled.or(index.first_index())?.max(state.last.as_ref().map_or(0, |id| id.index + 1));
-        let leader_from = state.last.as_ref().map(|id| id.leader.clone());
-        return Some(LostEntries { first, last: None, leader_from, leader_to: None, certainty: Certainty::Possible });
-    };
-    let behind = later.first_index + sequences.end.saturating_sub(later.first_sequence);
-    let first = settled.or(index.first_index())?;
-    let (before, after) = (leader_at(index, behind.checked_sub(1)), leader_at(index, Some(behind)));
-    // One leader never replaces its own entries: where both sides are of one, nothing was replaced between them.
-    if first >= behind || (before.is_some() && before == after) || before.is_none() {
-        return None;
-    }
-    let last = Some(behind - 1);
-    let leader_from = leader_at(index, first.checked_sub(1));
-    Some(LostEntries { first, last, leader_from, leader_to: after, certainty: Certainty::Possible })
-}
-
-fn widest(one: LostEntries, other: LostEntries) -> LostEntries {
-    let last = one.last.zip(other.last).map(|(one, other)| one.max(other));
-    let first = one.first.min(other.first);
-    let leader_from = if first == one.first { one.leader_from } else { other.leader_from };
-    LostEntries { first, last, leader_from, leader_to: other.leader_to, certainty: Certainty::Possible }
 }
 
 impl Survey {
@@ -325,6 +242,11 @@ impl GroupSurvey {
 }
 
 impl LostEntries {
+    fn of(lost: Lost) -> LostEntries {
+        let (leader_from, leader_to) = (lost.leader_from.map(RawLeader), lost.leader_to.map(RawLeader));
+        LostEntries { first: lost.first, last: lost.last, leader_from, leader_to, certainty: lost.certainty }
+    }
+
     /// The loss as one JSON object.
     pub fn to_json(&self) -> String {
         let leader = |leader: &Option<RawLeader>| {

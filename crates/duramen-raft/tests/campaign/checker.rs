@@ -94,7 +94,7 @@ impl Scenario for Script {
 /// Which steps the logs hold.
 fn served(
     logs: &RaftLogs<Plain>,
-    opened: &Opened,
+    opened: &Opened<Plain>,
     model: &Model,
     floor: usize,
     alone: bool,

@@ -2,7 +2,8 @@
 
 use duramen_journal::disk::sim::SimDisk;
 use duramen_journal::{Error as WalError, OnDamage};
-use duramen_raft::{Config, Error, Loss};
+use duramen_raft::inspect::{self, Notation};
+use duramen_raft::{Certainty, Config, Error, Loss, Refusal, Strategy, TermIndex};
 
 use crate::simulated::{FOLDER, entry, fill, id, open, small, try_open, vote};
 
@@ -103,7 +104,12 @@ fn a_lost_segment_is_named() {
 fn check_lost(disk: &SimDisk, config: &Config, round: u64) {
     let (logs, opened) = open(disk, config);
     let log = logs.group(1).expect("a group");
-    let [Loss { group: 1, first, last }] = opened.losses[..] else { panic!("{:?}", opened.losses) };
+    let [Loss { group: 1, first, last: Some(last), leader_from: Some(1), leader_to: Some(1), certainty }] =
+        opened.losses[..]
+    else {
+        panic!("{:?}", opened.losses)
+    };
+    assert_eq!(certainty, Certainty::Certain);
     assert!(first > 1 && last < 100 && last - first > 5, "{first} to {last}");
     let reader = log.reader();
     for index in 1..101 {
@@ -144,4 +150,95 @@ fn check_lost(disk: &SimDisk, config: &Config, round: u64) {
         assert!(opened.losses.is_empty(), "{:?}", opened.losses);
         assert_eq!(logs.group(1).expect("a group").reader().first_index(), Some(last + 1));
     }
+}
+
+/// Another node's copies take the place of what was lost, and stay.
+#[test]
+fn lost_entries_are_put_back() {
+    for strategy in [Strategy::DiskFirst, Strategy::MemFirst] {
+        let disk = damaged();
+        disk.remove_durable(&format!("{FOLDER}/journal/{:016x}.seg", 3)).expect("is in use");
+        let mut config = Config { strategy, ..small() };
+        config.journal.on_damage = OnDamage::SetAside;
+        let (logs, opened) = open(&disk, &config);
+        let (first, last) = (opened.losses[0].first, opened.losses[0].last.expect("is known"));
+        let log = logs.group(1).expect("a group");
+        let copy =
+            |term, indexes: std::ops::Range<u64>| indexes.map(|index| entry(term, index, 3000)).collect::<Vec<_>>();
+        let writer = log.writer();
+        let Err(Error::Refused(refusal)) = writer.refill(copy(2, first..first + 1)) else {
+            panic!("of another leader")
+        };
+        let attempted = TermIndex::new(2, first);
+        assert_eq!(*refusal, Refusal::OutOfOrder { before: Some(1), behind: Some(1), attempted });
+        let Err(Error::Refused(refusal)) = writer.refill(copy(2, 1..2)) else { panic!("another entry is there") };
+        assert!(matches!(*refusal, Refusal::Mismatch { .. }), "{refusal}");
+        assert!(matches!(writer.refill(copy(1, 500..501)), Err(Error::Refused(_))), "does not follow");
+        let mut backwards = copy(1, first..first + 2);
+        backwards.reverse();
+        assert!(matches!(writer.refill(backwards), Err(Error::Refused(_))));
+        assert!(matches!(log.reader().entry(first), Err(Error::Lost { .. })), "nothing was put back so far");
+        // A part of it, then more than all of it.
+        writer.refill(copy(1, first..first + 2)).expect("puts back").wait_durable().expect("durable");
+        assert_eq!(log.reader().entry(first + 1).expect("is back"), entry(1, first + 1, 3000));
+        let Err(Error::Lost { first: next, .. }) = log.reader().entry(first + 2) else { panic!("still lost") };
+        assert_eq!(next, first + 2, "the loss is smaller now");
+        for index in (first - 1..=last + 1).step_by(4) {
+            writer.refill(copy(1, index..index + 4)).expect("puts back").wait_durable().expect("durable");
+        }
+        // Those behind the end are appended.
+        writer.refill(copy(1, 99..104)).expect("appends").wait_durable().expect("durable");
+        assert_eq!(log.reader().range(99..104, usize::MAX).expect("is there"), copy(1, 99..104));
+        writer.truncate_after(Some(&id(1, 100))).expect("cuts").wait_durable().expect("durable");
+        for round in 0..2 {
+            let read = logs.group(1).expect("a group").reader().range(1..101, usize::MAX);
+            assert_eq!(read.expect("all is there"), copy(1, 1..101), "round {round}");
+        }
+        drop((log, writer));
+        logs.close().expect("closes");
+        drop(logs);
+        let verified = inspect::verify(FOLDER, disk.world(), Notation::Plain, &mut |_| ()).expect("verifies");
+        assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+        let (logs, opened) = open(&disk, &Config { strategy, ..small() });
+        assert!(opened.losses.is_empty(), "{:?}", opened.losses);
+        let read = logs.group(1).expect("a group").reader().range(1..101, usize::MAX);
+        assert_eq!(read.expect("all is there"), copy(1, 1..101));
+    }
+}
+
+/// A damaged record is replaced, a good one beside it is not written again; a crash leaves it as it was, or whole.
+#[test]
+fn damaged_entries_are_put_back() {
+    let disk = damaged();
+    let (logs, _) = open(&disk, &small());
+    let log = logs.group(1).expect("a group");
+    let bad: Vec<u64> = (1..101).filter(|&index| log.reader().entry(index).is_err()).collect();
+    assert!(!bad.is_empty());
+    let written = logs.stats().journal.appended;
+    let receipt = log.writer().refill((1..101).map(|index| entry(1, index, 3000)).collect()).expect("puts back");
+    assert_eq!(logs.stats().journal.appended - written, bad.len() as u64);
+    receipt.wait_durable().expect("durable");
+    let all: Vec<_> = (1..101).map(|index| entry(1, index, 3000)).collect();
+    assert_eq!(log.reader().range(1..101, usize::MAX).expect("all is there"), all);
+    for left in disk.crash_images(200) {
+        let (logs, opened) = open(&left, &small());
+        assert!(opened.losses.is_empty());
+        assert_eq!(logs.group(1).expect("a group").reader().range(1..101, usize::MAX).expect("all is there"), all);
+    }
+}
+
+/// What was lost and then cut off is not lost any more: new entries take the place.
+#[test]
+fn a_hole_that_is_cut_off_is_none() {
+    let disk = damaged();
+    disk.remove_durable(&format!("{FOLDER}/journal/{:016x}.seg", 3)).expect("is in use");
+    let mut config = small();
+    config.journal.on_damage = OnDamage::SetAside;
+    let (logs, opened) = open(&disk, &config);
+    let first = opened.losses[0].first;
+    let log = logs.group(1).expect("a group");
+    log.writer().truncate_after(Some(&id(1, first - 1))).expect("cuts").wait().expect("durable");
+    fill(&log, 2, first..first + 5, 100);
+    assert_eq!(log.reader().entry(first + 1).expect("is new"), entry(2, first + 1, 100));
+    assert!(log.reader().log_id(first + 1).is_ok());
 }

@@ -119,7 +119,12 @@ fn what_was_salvaged_opens_and_does_not_vote() {
     let config = duramen_raft::Config { dir: "/new".into(), ..small() };
     let (logs, opened) = RaftLogs::<Plain>::open_with(config, disk.world()).expect("opens");
     assert_eq!(opened.votes_in_doubt, [1, 2, 300]);
-    assert_eq!(opened.losses.iter().map(|loss| (loss.first, loss.last)).collect::<Vec<_>>(), [(20, 20), (118, 118)]);
+    let of = |certainty| {
+        let losses = opened.losses.iter().filter(move |loss| loss.certainty == certainty);
+        losses.map(|loss| (loss.group, loss.first, loss.last)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Certainty::Certain), [(1, 20, Some(20)), (1, 118, Some(118))]);
+    assert_eq!(of(Certainty::Possible), [(300, 80, None)], "nothing of it is newer than the gap");
     let log = logs.group(1).expect("a group");
     assert!(matches!(log.writer().save_vote(&vote(8, 1)), Err(Error::VoteInDoubt { group: 1 })));
     assert!(matches!(log.reader().entry(20), Err(Error::Lost { first: 20, last: 20, .. })));

@@ -23,11 +23,11 @@ pub fn small() -> Config {
     Config { chunk_max_size: 64 << 10, read_buffer_size: 64 << 10, journal, ..Config::new(FOLDER) }
 }
 
-pub fn open(disk: &SimDisk, config: &Config) -> (RaftLogs<Plain>, Opened) {
+pub fn open(disk: &SimDisk, config: &Config) -> (RaftLogs<Plain>, Opened<Plain>) {
     try_open(disk.world(), config).expect("opens")
 }
 
-pub fn try_open(world: World, config: &Config) -> Result<(RaftLogs<Plain>, Opened), Error<Plain>> {
+pub fn try_open(world: World, config: &Config) -> Result<(RaftLogs<Plain>, Opened<Plain>), Error<Plain>> {
     RaftLogs::open_with(config.clone(), world)
 }
 
