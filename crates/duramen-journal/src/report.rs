@@ -177,13 +177,35 @@ impl fmt::Display for Cut {
     }
 }
 
-/// Sequences that are known to be lost: half-open.
+/// Sequences that a gap skips where nobody knows how many records were lost at the end: more than there can have been, so that
+/// none is given a second time.
+pub(crate) const OPEN_GAP: u64 = 1 << 32;
+
+/// Sequences that are known to be lost: half-open. Where a journal's end was lost, and nobody knows how many records that were, the
+/// gap skips 2³² sequences: see [`Gap::is_open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The first lost one.
     pub first: Sequence,
     /// The first that is there again.
     pub end: Sequence,
+}
+
+impl Gap {
+    /// Whether it stands for an end of unknown length.
+    pub fn is_open(&self) -> bool {
+        self.end.saturating_sub(self.first) >= OPEN_GAP
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_open() {
+            write!(f, "records from {} on, nobody knows how many; sequences go on at {}", self.first, self.end)
+        } else {
+            write!(f, "records {} to {}", self.first, self.end.saturating_sub(1))
+        }
+    }
 }
 
 /// What opening found and did.

@@ -17,7 +17,7 @@ use crate::log::{Active, Body, Failure, Limits, Log};
 use crate::observer::Observer;
 use crate::options::Options;
 use crate::pool::{FilePlan, Fill, Found, Pool, write_headers};
-use crate::report::Gap;
+use crate::report::{Gap, OPEN_GAP};
 use crate::stats::Counters;
 
 /// A commit is written when it has grown so large, at the next end of a batch.
@@ -170,11 +170,15 @@ impl Builder {
         Ok(())
     }
 
-    /// Ends the journal: `next` is the sequence that its next record gets, at least. Everything is durable on return.
-    pub fn finish(mut self, next: Sequence) -> Result<Built, Error> {
+    /// Ends the journal: `next` is the sequence that its next record gets, at least. If its end is lost and nobody knows how
+    /// many records that were, it goes on far behind them. Everything is durable on return.
+    pub fn finish(mut self, next: Sequence, end_is_lost: bool) -> Result<Built, Error> {
         self.drop_open_batch();
         self.flush()?;
-        let next = next.max(self.next);
+        let mut next = next.max(self.next);
+        if end_is_lost {
+            next = next.saturating_add(OPEN_GAP);
+        }
         let log = self.reach(next)?;
         log.mark(CommitKind::ClosingMark).map_err(plain)?;
         self.write_footers();

@@ -62,8 +62,7 @@ impl Salvage {
 impl fmt::Display for Salvage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "copied    {} records", self.copied)?;
-        let last = |gap: &Gap| gap.end.saturating_sub(1);
-        self.lost.iter().try_for_each(|gap| writeln!(f, "lost      records {} to {}", gap.first, last(gap)))?;
+        self.lost.iter().try_for_each(|gap| writeln!(f, "lost      {gap}"))?;
         self.damage.iter().try_for_each(|damage| writeln!(f, "because   {damage}"))
     }
 }
@@ -71,7 +70,7 @@ impl fmt::Display for Salvage {
 /// Copies every good record of a journal, under its old sequence, into a new journal in a folder that does not exist yet.
 /// Only reads the old one, which may be damaged, or in use.
 ///
-/// What is lost becomes a gap of the new journal. A batch is copied whole or not at all. An unfinished end that nothing
+/// What is lost becomes a gap of the new journal; behind a lost end of unknown length sequences go on 2³² later. A batch is copied whole or not at all. An unfinished end that nothing
 /// proves to have been durable is left out, as opening would cut it. Each gap begins a segment of its own, as long as the
 /// longest of the old ones.
 ///
@@ -145,9 +144,16 @@ fn build(
     };
     let mut builder = Builder::new(plan);
     let copied = copy(disk, building.folder, gathered, &mut builder, progress)?;
-    let built = builder.finish(copied.next)?;
+    let damage = gathered.verdict.damage.iter().chain(&copied.damage);
+    let built = builder.finish(copied.next, end_is_lost(gathered, damage))?;
     disk.sync_dir(building.path).map_err(|error| Error::io("sync", building.path, error))?;
     Ok((built, copied.damage))
+}
+
+/// Whether records may be lost of which nothing tells how many they were: at the end.
+fn end_is_lost<'a>(gathered: &Gathered, mut damage: impl Iterator<Item = &'a Damage>) -> bool {
+    let last = gathered.verdict.chain.last().map_or(0, |link| gathered.facts[link.index].number);
+    damage.any(|damage| damage.what.refuses_writing() && damage.last.is_none() && damage.segment >= last)
 }
 
 /// The length of the longest old segment: every batch fits into half of it.

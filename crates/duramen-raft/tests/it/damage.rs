@@ -242,3 +242,41 @@ fn a_hole_that_is_cut_off_is_none() {
     assert_eq!(log.reader().entry(first + 1).expect("is new"), entry(2, first + 1, 100));
     assert!(log.reader().log_id(first + 1).is_ok());
 }
+
+/// The newest segments are gone, and nothing tells how much lay in them: no vote is trusted, and no sequence is given again.
+#[test]
+fn a_lost_end_is_told_until_it_is_settled() {
+    let disk = damaged();
+    // The bit that was flipped is of no interest here.
+    disk.flip_durable_bit(&format!("{FOLDER}/journal/{:016x}.seg", 3), 20_000, 3).expect("is in use");
+    let next = inspect::survey(FOLDER, disk.world()).expect("surveys").journal.next;
+    for number in 4..40 {
+        let _ = disk.remove_durable(&format!("{FOLDER}/journal/{number:016x}.seg"));
+    }
+    assert!(matches!(try_open(disk.world(), &small()), Err(Error::Wal(WalError::Damaged(_)))));
+    let salvaged = inspect::salvage(FOLDER, "/new", disk.world(), &mut |_| ()).expect("salvages");
+    assert_eq!(salvaged.votes_in_doubt().count(), 1, "group 1; of group 2 nothing is left");
+    let mut config = small();
+    config.journal.on_damage = OnDamage::SetAside;
+    for (dir, config) in [("/new", small()), (FOLDER, config)] {
+        for round in 0..3 {
+            let (logs, opened) = open(&disk, &Config { dir: dir.into(), ..config.clone() });
+            assert!(opened.journal.next > next, "not one that was given before");
+            let log = logs.group(1).expect("a group");
+            let last = log.state().last.expect("entries").index;
+            let end = opened.losses.iter().find(|loss| loss.first == last + 1 && loss.last.is_none());
+            if round < 2 {
+                assert_eq!(opened.votes_in_doubt, [1], "{dir}, round {round}");
+                assert_eq!(end.map(|loss| loss.certainty), Some(Certainty::Possible), "{:?}", opened.losses);
+                assert!(logs.group(2).expect("a group").vote_in_doubt(), "it may have had one");
+            } else {
+                assert!(opened.votes_in_doubt.is_empty() && end.is_none(), "{opened:?}");
+            }
+            if round == 1 {
+                log.writer().accept_lost_vote();
+                log.writer().save_vote(&vote(9, 9)).expect("was settled");
+                fill(&log, 9, last + 1..last + 3, 100);
+            }
+        }
+    }
+}

@@ -59,7 +59,7 @@ fn word(unreadable: bool) -> &'static str {
 /// Says on standard error what the end of a journal means, and picks its code.
 pub fn tell_end(report: &Report, end: End) -> Exit {
     for gap in &report.gaps {
-        eprintln!("duramen: known loss: records {} to {}", gap.first, gap.end.saturating_sub(1));
+        eprintln!("duramen: known loss: {gap}");
     }
     for damage in &report.damage {
         eprintln!("duramen: {}: {damage}", word(damage.what.is_unreadable()));

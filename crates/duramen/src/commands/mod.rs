@@ -33,7 +33,7 @@ fn open_for_writing(folder: &Path, options: &Options, world: &World) -> Result<(
     if let Some(aside) = &report.set_aside {
         eprintln!("duramen: the damaged journal was set aside in {}", aside.display());
         for gap in &report.gaps {
-            eprintln!("duramen: lost: records {} to {}", gap.first, gap.end.saturating_sub(1));
+            eprintln!("duramen: lost: {gap}");
         }
     }
     for note in &report.notes {

@@ -31,6 +31,10 @@ pub fn run(arguments: &cli::Salvage, stop: &Stop) -> anyhow::Result<Exit> {
     let mut out = io::stdout().lock();
     writeln!(out, "copied    {}", show_counted(salvage.copied, "record"))?;
     for gap in &salvage.lost {
+        if gap.is_open() {
+            writeln!(out, "lost      {gap}")?;
+            continue;
+        }
         let count = gap.end.saturating_sub(gap.first);
         writeln!(out, "lost      {}: {} to {}", show_counted(count, "record"), gap.first, gap.end.saturating_sub(1))?;
     }

@@ -50,6 +50,10 @@ fn write_lost(out: &mut impl io::Write, salvaged: &inspect::Salvage) -> io::Resu
         writeln!(out, "{word:9} snapshot of group {}: {snapshot}", snapshot.group)?;
     }
     for gap in &salvaged.journal.lost {
+        if gap.is_open() {
+            writeln!(out, "lost      of the journal: {gap}")?;
+            continue;
+        }
         let count = show_counted(gap.end.saturating_sub(gap.first), "record");
         writeln!(out, "lost      {count} of the journal: {} to {}", gap.first, gap.end.saturating_sub(1))?;
     }
