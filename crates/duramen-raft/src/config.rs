@@ -1,12 +1,14 @@
 //! What a user can choose. Owns the defaults and the check of their ranges; does nothing with them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use duramen_journal::{Options, SyncPolicy, TornTail};
 
 use crate::error::Error;
 use crate::format::snapshot::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
+use crate::tier::Tier;
 use crate::types::Types;
 
 /// When a step is acknowledged, and where entries live.
@@ -104,6 +106,9 @@ pub struct Config {
     pub snapshot_chunk_bytes: u32,
     /// What is purged when a snapshot was published.
     pub purge_on_snapshot: PurgeOnSnapshot,
+    /// A second place for sealed segments: see [`crate::RaftLogs::move_segments`]. A directory that segments were moved to is
+    /// found without it.
+    pub tier: Option<Arc<dyn Tier>>,
     /// The journal's other settings. Those that have a field of their own above are overwritten, and so are the kind, the
     /// policy and the observer.
     pub journal: Options,
@@ -133,6 +138,7 @@ impl Config {
             snapshots_kept: 2,
             snapshot_chunk_bytes: 1 << 20,
             purge_on_snapshot: PurgeOnSnapshot::ToOldest,
+            tier: None,
             journal: Options { tail_cache_bytes: 1 << 20, ..Options::default() },
         }
     }

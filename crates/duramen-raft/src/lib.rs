@@ -29,6 +29,7 @@ pub use record::Record;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotMeta, SnapshotReceiver, SnapshotWriter, Snapshots};
 pub use state::{RaftLogState, Refusal};
 pub use stats::{CacheStats, FlushStats, RaftStats};
+pub use tier::{DirectoryTier, Tier};
 pub use types::{Entry, EntryRef, Plain, StateMachine, Stored, TermIndex, TermVote, Types};
 pub use wal::{JournalWal, OnDurable, Wal, WalSegment, WalTicket};
 
@@ -63,6 +64,7 @@ mod state;
 mod stats;
 #[cfg(feature = "suite")]
 pub mod suite;
+pub mod tier;
 mod types;
 mod wal;
 mod watch;

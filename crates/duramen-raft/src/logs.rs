@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -28,6 +29,7 @@ use crate::record::decode_id;
 use crate::snapshot::{SnapshotError, Store};
 use crate::state::RaftLogState;
 use crate::stats::RaftStats;
+use crate::tier::{self, Reaching};
 use crate::types::{Stored, Types};
 use crate::wal::{JournalWal, Wal, WalSegment};
 
@@ -90,6 +92,7 @@ type Begun<T> = (Beginning<T>, Vec<Loss<T>>);
 pub(crate) struct Logs<T: Types, W: Wal> {
     pub core: Arc<Core<W>>,
     pub snapshots: Option<Arc<Store>>,
+    reaching: Option<Arc<Reaching>>,
     groups: Mutex<BTreeMap<GroupId, Arc<Group<T, W>>>>,
     /// Votes are in doubt unless they were stored from here on.
     doubt: Sequence,
@@ -153,18 +156,46 @@ impl<T: Types> RaftLogs<T> {
     /// As [`RaftLogs::open`].
     pub fn open_with(config: Config, world: World) -> Result<(RaftLogs<T>, Opened<T>), Error<T>> {
         config.check()?;
+        let (world, reaching) = tier::through(&config.dir, &world, config.tier.clone())?;
         let (wal, report) = JournalWal::open(&config.dir, &config.options(), world.clone())?;
         let gaps: Vec<Range<Sequence>> = report.gaps.iter().map(|gap| gap.first..gap.end).collect();
         let store = Store::open(world.clone(), &config.dir, config.snapshots_kept, config.snapshot_chunk_bytes)?;
         let store = Arc::new(store);
         let (logs, losses, votes_in_doubt) =
-            RaftLogs::start(config, wal, world.environment, &gaps, Some(store.clone()))?;
+            RaftLogs::start(config, wal, world.environment, &gaps, Some((store.clone(), reaching)))?;
         let (mut damaged_snapshots, mut uncovered) = (Vec::new(), Vec::new());
         for group in store.groups() {
             uncovered.extend(logs.match_snapshots(group, &store)?);
             damaged_snapshots.extend(store.bad(group));
         }
         Ok((logs, Opened { journal: report, losses, votes_in_doubt, damaged_snapshots, uncovered }))
+    }
+
+    /// Moves sealed segments to the tier of the settings, oldest first, but for the newest `segments_kept` of them. Each is
+    /// copied, read back, compared, and only then given up here; reads reach through. Returns how many moved. Blocks while it
+    /// copies; the log goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]: there is no tier; [`Error::Wal`]: the tier is away, a copy differs: that segment is here as it
+    /// was, those before it have moved.
+    pub fn move_segments(&self, segments_kept: usize) -> Result<usize, Error<T>> {
+        let (reaching, data) = self.reaching()?;
+        let segments = self.logs.core.wal.journal().segments();
+        Ok(tier::move_sealed(reaching, data, &segments, segments_kept)?)
+    }
+
+    /// Brings all segments back that were moved. Returns how many there were.
+    ///
+    /// # Errors
+    /// As [`RaftLogs::move_segments`]; a copy is damaged: that segment stays where it is.
+    pub fn bring_back_segments(&self) -> Result<usize, Error<T>> {
+        let (reaching, data) = self.reaching()?;
+        Ok(tier::bring_all(reaching, data)?)
+    }
+
+    fn reaching(&self) -> Result<(&Reaching, &Path), Error<T>> {
+        let none = Error::InvalidOption { option: "tier", reason: "must say where segments are to go" };
+        Ok((self.logs.reaching.as_deref().ok_or(none)?, &self.logs.core.config.dir))
     }
 
     /// Goes on where a crash came between a step of the snapshots and the one of the log that belongs to it. Returns what
@@ -213,8 +244,9 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
         wal: W,
         environment: Arc<dyn Environment>,
         gaps: &[Range<Sequence>],
-        snapshots: Option<Arc<Store>>,
+        beside: Option<(Arc<Store>, Option<Arc<Reaching>>)>,
     ) -> Result<Started<T, W>, Error<T>> {
+        let (snapshots, reaching) = beside.unzip();
         let doubt = gaps.last().map_or(0, |gap| gap.end);
         let mut all = Change::default();
         for segment in wal.segments()? {
@@ -244,6 +276,7 @@ impl<T: Types, W: Wal> RaftLogs<T, W> {
         let logs = Logs {
             core,
             snapshots,
+            reaching: reaching.flatten(),
             groups: Mutex::new(groups),
             doubt,
             collecting: Mutex::new(()),

@@ -74,6 +74,7 @@ fn run_raft(command: &RaftCommand, stop: &Stop) -> anyhow::Result<Exit> {
         RaftCommand::Dump(arguments) => commands::raft::dump::run(arguments, stop),
         RaftCommand::Verify(arguments) => commands::raft::verify::run(arguments, stop),
         RaftCommand::Salvage(arguments) => commands::raft::salvage::run(arguments, stop),
+        RaftCommand::Tier(arguments) => commands::raft::tier::run(arguments),
     }
 }
 

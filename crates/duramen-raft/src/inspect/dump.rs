@@ -13,6 +13,7 @@ use crate::GroupId;
 use crate::format::Malformed;
 use crate::record::Record;
 use crate::state::RaftLogState;
+use crate::tier::through;
 
 /// Which records to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub enum Item {
         /// Its payload.
         payload: Bytes,
     },
-    /// Records that cannot be had.
+    /// Records that cannot be had: lost, or, where the error says that it cannot be read, perhaps not.
     Lost(WalError),
 }
 
@@ -73,8 +74,10 @@ pub fn dump(
     visit: &mut dyn FnMut(&Item) -> bool,
 ) -> Result<(), WalError> {
     let path = path.as_ref();
+    let (world, _) = through(path, &world, None)?;
     check_kind(path, &world)?;
     let reader = Reader::open_with(path, &ReadOptions::default(), world)?;
+    let mut told = String::new();
     for record in reader.scan(selection.sequences.clone()) {
         let item = match record {
             Ok(record) if selection.group.is_some_and(|group| group != record.log) => continue,
@@ -91,7 +94,12 @@ pub fn dump(
             },
             // It was meant to go.
             Err(WalError::Released { .. }) => continue,
-            Err(error) => Item::Lost(error),
+            // One bad place may hold many records.
+            Err(error) if error.to_string() == told => continue,
+            Err(error) => {
+                told = error.to_string();
+                Item::Lost(error)
+            }
         };
         if !visit(&item) {
             break;
@@ -138,6 +146,9 @@ impl fmt::Display for Item {
             }
             Item::Foreign { sequence, group, kind, what, payload } => {
                 write!(f, "{sequence:>10}  group {group}  FOREIGN: kind {kind}, {} bytes: {what}", payload.len())
+            }
+            Item::Lost(error @ (WalError::Io { .. } | WalError::UnreadableRecord(_))) => {
+                write!(f, "            UNREADABLE: {error}")
             }
             Item::Lost(error) => write!(f, "            LOST: {error}"),
         }

@@ -40,6 +40,7 @@ use duramen_journal::format::{IDENTITY_BYTES, Identity};
 use duramen_journal::{Error as WalError, ReadOptions, Reader, World};
 
 use crate::config::KIND;
+use crate::tier::through;
 
 /// The identity's name in a data folder.
 const IDENTITY: &str = "IDENTITY";
@@ -51,6 +52,7 @@ const IDENTITY: &str = "IDENTITY";
 /// The journal cannot be read at all, or it holds no Raft logs.
 pub fn survey(path: impl AsRef<Path>, world: World) -> Result<Survey, WalError> {
     let path = path.as_ref();
+    let (world, _) = through(path, &world, None)?;
     check_kind(path, &world)?;
     let reader = Reader::open_with(path, &ReadOptions::default(), world.clone())?;
     let mut survey = survey::survey_of(&reader, &reader.report().damage);

@@ -9,6 +9,7 @@ use duramen_journal::{Error as WalError, ReadOptions, Reader, World};
 use super::raw::json_array;
 use super::survey::{GroupSurvey, Survey, survey_of};
 use super::{check_kind, snapshots};
+use crate::tier::through;
 
 /// What [`salvage`] did.
 #[derive(Clone, Debug)]
@@ -52,6 +53,7 @@ pub fn salvage(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Salvage, WalError> {
     let (from, to) = (from.as_ref(), to.as_ref());
+    let (world, _) = through(from, &world, None)?;
     check_kind(from, &world)?;
     let journal = journal_inspect::salvage(from, to, world.clone(), progress)?;
     let copied = snapshots::copy(from, to, &world);

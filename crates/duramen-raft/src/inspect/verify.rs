@@ -12,6 +12,7 @@ use super::survey::{Survey, survey_of};
 use super::{check_kind, snapshots};
 use crate::format::RawRecord;
 use crate::format::summary::Change;
+use crate::tier::through;
 
 /// Findings that are kept to be told; the others are counted.
 const FINDINGS_KEPT: usize = 1000;
@@ -67,6 +68,7 @@ pub fn verify(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Verification, WalError> {
     let path = path.as_ref();
+    let (world, _) = through(path, &world, None)?;
     check_kind(path, &world)?;
     let reader = Reader::open_with(path, &ReadOptions::default(), world.clone())?;
     let records_bytes = reader.report().bytes;

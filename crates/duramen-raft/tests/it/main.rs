@@ -22,3 +22,5 @@ mod snapshots;
 mod strategies;
 #[cfg(feature = "sim")]
 mod threads;
+#[cfg(feature = "sim")]
+mod tier;

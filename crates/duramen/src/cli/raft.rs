@@ -22,6 +22,12 @@ pub enum RaftCommand {
     /// Copy what is good into a new folder, and list the entries and votes that may be lost
     #[command(after_help = exit::HELP)]
     Salvage(Salvage),
+    /// Move sealed segments to a second directory, or bring them back
+    ///
+    /// Each is copied, read back and compared before it goes here; what stays of it tells where it is, so every command and
+    /// every program reads through. If this folder is lost, `duramen raft salvage DIRECTORY NEW` makes a log of what was moved.
+    #[command(after_help = exit::HELP)]
+    Tier(Tier),
 }
 
 /// Arguments of `state`.
@@ -88,6 +94,27 @@ pub struct Salvage {
     /// The new logs' folder; it must not exist yet
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `tier`.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Tier {
+    /// The logs' folder; no program may have it open for writing
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The directory, of a larger or cheaper disk say; it belongs to these logs alone
+    #[arg(long, value_name = "DIRECTORY", required_unless_present = "back", conflicts_with = "back")]
+    pub to: Option<PathBuf>,
+    /// Sealed segments that stay
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub keep: usize,
+    /// Bring all segments back
+    #[arg(long)]
+    pub back: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

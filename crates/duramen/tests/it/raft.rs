@@ -288,3 +288,51 @@ fn snapshots_are_shown_verified_and_salvaged() {
     let snapshot = log.snapshots().expect("has a folder").load().expect("reads").expect("is there");
     assert_eq!((snapshot.meta().last.index, log.reader().first_index()), (100, Some(101)));
 }
+
+#[test]
+fn tier_moves_segments_away_and_back() {
+    let folder = Folder::new();
+    let (path, cold) = (folder.join("logs"), folder.join("cold"));
+    whole(&path);
+    let before = stdout(&raft("dump", &path, &[]));
+    let to = cold.to_str().expect("text").to_string();
+    let output = raft("tier", &path, &["--to", &to]);
+    assert_code(&output, 1);
+    assert!(stderr(&output).contains("is no directory"), "{}", stderr(&output));
+    fs::create_dir(&cold).expect("makes");
+    let output = raft("tier", &path, &["--to", &to, "--keep", "0"]);
+    assert_code(&output, 0);
+    assert!(stdout(&output).starts_with("moved     "), "{}", stdout(&output));
+    let stubs = fs::read_dir(path.join("journal"))
+        .expect("a journal")
+        .filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|ending| ending == "cold")));
+    assert!(stubs.count() >= 2);
+    // Everything reads through.
+    assert_eq!(stdout(&raft("dump", &path, &[])), before);
+    assert_code(&raft("verify", &path, &[]), 0);
+    let logs = open(&path);
+    assert_eq!(logs.group(1).expect("a group").reader().stream(11..201).expect("a range").count(), 190);
+    assert_code(&raft("tier", &path, &["--back"]), 1);
+    drop(logs);
+    // The folder is lost: what was moved becomes a log again.
+    let new = folder.join("new");
+    let output = raft("salvage", &cold, &[new.to_str().expect("text")]);
+    assert_code(&output, 0);
+    assert!(stdout(&output).contains("nobody knows how many"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("in doubt"), "{}", stdout(&output));
+    assert!(open(&new).group(1).expect("a group").reader().entry(11).is_ok());
+    // The place is away.
+    fs::rename(&cold, folder.join("elsewhere")).expect("renames");
+    assert_code(&raft("state", &path, &[]), 0);
+    let output = raft("dump", &path, &[]);
+    assert_code(&output, 6);
+    let said = stdout(&output);
+    assert!(said.contains("UNREADABLE") && said.contains("cannot be read from") && !said.contains("LOST"), "{said}");
+    fs::rename(folder.join("elsewhere"), &cold).expect("renames");
+    let output = raft("tier", &path, &["--back", "--json"]);
+    assert_code(&output, 0);
+    assert!(stdout(&output).starts_with("{\"back\":"), "{}", stdout(&output));
+    assert_eq!(stdout(&raft("dump", &path, &[])), before);
+    assert_code(&raft("tier", &path, &["--back", "--to", &to]), 2);
+    assert_code(&raft("tier", &path, &[]), 2);
+}

@@ -3,6 +3,7 @@
 pub mod dump;
 pub mod salvage;
 pub mod state;
+pub mod tier;
 pub mod verify;
 
 use duramen_journal::{End, Report};
