@@ -148,6 +148,11 @@ pub fn run<P: Place>(new: impl Fn() -> P, states_max: u64, seed: u64) -> Report 
     Report(cases::all::<P>().iter().map(|case| ran(case, &new, states_max, seed)).collect())
 }
 
+/// The cases: name and property.
+pub fn cases<P: Place>() -> Vec<(&'static str, &'static str)> {
+    cases::all::<P>().iter().map(|case| (case.name, case.property)).collect()
+}
+
 /// Runs the case of this name; `None`: there is none.
 pub fn run_case<P: Place>(name: &str, new: impl Fn() -> P, states_max: u64, seed: u64) -> Option<Ran> {
     let all = cases::all::<P>();
