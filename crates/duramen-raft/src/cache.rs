@@ -192,9 +192,10 @@ impl<P: Clone + Send + 'static> Cache<P> {
                 let (removed, bytes) = Self::drop_from(&mut items, kept.index);
                 freed = (freed.0 + removed, freed.1 + bytes);
                 if kept.index != items.tail_end() {
+                    // A hole: what stands before it is as good as it was.
+                    let first = std::mem::replace(&mut items.tail_first, kept.index);
                     let old = std::mem::take(&mut items.tail);
-                    freed = (freed.0 + old.len(), freed.1 + old.iter().map(|item| item.bytes).sum::<usize>());
-                    items.tail_first = kept.index;
+                    items.side.extend((first..).zip(old));
                 }
             }
             let cost = kept.bytes + ITEM_OVERHEAD;
@@ -362,9 +363,12 @@ mod tests {
         assert_eq!((payload(&cache, 6, 106), payload(&cache, 6, 200)), (None, Some(60)));
         cache.purge_upto(5);
         assert_eq!((payload(&cache, 2, 50), payload(&cache, 5, 500), payload(&cache, 6, 200)), (None, None, Some(60)));
-        // An append that leaves a hole begins a new tail.
+        // An append that leaves a hole begins a new tail, and one before all others.
         cache.append([kept(9, 300, 10)].into_iter());
-        assert_eq!((payload(&cache, 6, 200), payload(&cache, 9, 300)), (None, Some(90)));
+        assert_eq!((payload(&cache, 6, 200), payload(&cache, 9, 300)), (Some(60), Some(90)));
+        assert_eq!(budget.items(), 2);
+        cache.append([kept(2, 400, 10)].into_iter());
+        assert_eq!((payload(&cache, 6, 200), payload(&cache, 9, 300), payload(&cache, 2, 400)), (None, None, Some(20)));
         assert_eq!(budget.items(), 1);
         drop(cache);
         assert_eq!((budget.items(), budget.bytes()), (0, 0));

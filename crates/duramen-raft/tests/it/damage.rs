@@ -227,6 +227,19 @@ fn damaged_entries_are_put_back() {
     }
 }
 
+/// MemFirst with a damaged record: it is absent, all others are in memory.
+#[test]
+fn a_damaged_entry_is_absent_from_memory() {
+    let disk = damaged();
+    let (logs, _) = open(&disk, &Config { strategy: Strategy::MemFirst, ..small() });
+    let reader = logs.group(1).expect("a group").reader();
+    let bad: Vec<u64> = (1..101).filter(|&index| reader.entry(index).is_err()).collect();
+    assert!((1..=2).contains(&bad.len()), "{bad:?}");
+    let cache = logs.stats().cache;
+    assert_eq!(cache.items, 103 - bad.len(), "a hundred of group 1, three of group 2");
+    assert_eq!(cache.hits, 100 - bad.len() as u64);
+}
+
 /// What was lost and then cut off is not lost any more: new entries take the place.
 #[test]
 fn a_hole_that_is_cut_off_is_none() {
