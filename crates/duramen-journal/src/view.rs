@@ -56,7 +56,8 @@ pub(crate) fn look(world: &World, path: &Path, buffer_bytes: usize) -> Result<Lo
         let folder = crate::salvage::current_folder(disk, path)?;
         let result = gather_in(disk, path, &folder, how);
         let live = live_before || is_live(disk, path);
-        let whole = |gathered: &Gathered| !gathered.verdict.damage.iter().any(|damage| damage.what.refuses_writing());
+        // A header copy that is being written looks damaged, too, though no record would be lost by it.
+        let whole = |gathered: &Gathered| gathered.verdict.damage.is_empty();
         let settled = !live || looks == LOOKS || matches!(&result, Ok(Some(gathered)) if whole(gathered));
         if settled {
             let gathered = result?.ok_or_else(|| Error::Missing { path: path.to_path_buf() })?;

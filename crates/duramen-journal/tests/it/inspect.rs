@@ -4,8 +4,11 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use duramen_journal::disk::Environment;
 use duramen_journal::disk::sim::{Budget, Crash, Effect, Fault, History, Operation, Scenario, SimDisk, explore};
 use duramen_journal::inspect::{Item, Verification, dump, salvage, verify};
 use duramen_journal::{
@@ -604,6 +607,62 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Puts a flipped byte right while whoever looked waits to look again.
+#[derive(Debug)]
+struct Mending {
+    inner: Arc<dyn Environment>,
+    disk: SimDisk,
+    place: (String, u64),
+    waits: AtomicU64,
+}
+
+impl Environment for Mending {
+    fn now(&self) -> Duration {
+        self.inner.now()
+    }
+
+    fn entropy(&self, out: &mut [u8]) -> std::io::Result<()> {
+        self.inner.entropy(out)
+    }
+
+    fn spawn(
+        &self,
+        name: &str,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> std::io::Result<Option<Box<dyn duramen_journal::disk::Worker>>> {
+        self.inner.spawn(name, work)
+    }
+
+    fn wait(&self, _word: &duramen_journal::sync::AtomicU32, _expected: u32, _timeout: Option<Duration>) {
+        if self.waits.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.disk.flip_durable_bit(&self.place.0, self.place.1, 3).expect("is in use");
+        }
+    }
+
+    fn wake(&self, word: &duramen_journal::sync::AtomicU32, count: u32) {
+        self.inner.wake(word, count);
+    }
+}
+
+/// A header copy that a living writer is just writing is no damage: it is looked at again.
+#[test]
+fn a_header_copy_in_the_making_is_no_damage() {
+    let disk = SimDisk::new(1);
+    let (journal, _) = Journal::open_with(ROOT, &options(), disk.world()).expect("opens");
+    for index in 1..=200 {
+        journal.append(1, 0, &payload(index)).expect("appends").wait().expect("durable");
+    }
+    let newest = journal.segments().last().expect("segments").number;
+    let place = (format!("{ROOT}/journal/{newest:016x}.seg"), 4096 + 60);
+    disk.flip_durable_bit(&place.0, place.1, 3).expect("is in use");
+    let inner = disk.world().environment;
+    let mending = Arc::new(Mending { inner, disk: disk.clone(), place, waits: AtomicU64::new(0) });
+    let world = World { environment: mending.clone(), ..disk.world() };
+    let verification = verify(ROOT, world, &mut |_| ()).expect("verifies");
+    assert!(verification.damage.is_empty(), "{verification}");
+    assert!(mending.waits.load(Ordering::SeqCst) > 0, "it was looked at again");
 }
 
 /// On the real disk, with threads: a writer that rotates, releases and recycles as fast as it can, beside a reader that
