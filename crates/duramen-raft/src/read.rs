@@ -147,7 +147,7 @@ impl<T: Types, W: Wal> Group<T, W> {
                 let id = decode_id::<T>(index, run.leader).map_err(|what| self.foreign(run.first_sequence, what));
                 return Ok(Entry { id: id?, payload });
             }
-            match self.read_alone(&run) {
+            match self.read_alone(&run).map_err(|stop| self.unless_moved(stop, std::slice::from_ref(&run))) {
                 Ok(entry) => return Ok(entry),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::Changed(_)) => {}
@@ -173,7 +173,7 @@ impl<T: Types, W: Wal> Group<T, W> {
             if runs.is_empty() {
                 return Ok(taken.entries);
             }
-            match self.read_runs(&runs, &mut taken) {
+            match self.read_runs(&runs, &mut taken).map_err(|stop| self.unless_moved(stop, &runs)) {
                 Ok(true) => return Ok(taken.entries),
                 Ok(false) => {}
                 Err(stop) => self.look_again(stop, &mut looks)?,
@@ -198,10 +198,21 @@ impl<T: Types, W: Wal> Group<T, W> {
                 Ok(goes_on)
             });
             if let Err(stop) = read {
-                self.look_again(stop, &mut looks)?;
+                self.look_again(self.unless_moved(stop, &runs), &mut looks)?;
             }
         }
         Ok(())
+    }
+
+    /// A reading that failed where nothing lies any more is done again: what was read was purged, or written elsewhere, and
+    /// the place given up.
+    fn unless_moved(&self, stop: Stop<T>, runs: &[Run]) -> Stop<T> {
+        let Stop::Failed(error) = stop else { return stop };
+        self.refresh();
+        let view = read(&self.view);
+        let holds =
+            |run: &Run| view.index.get(run.first_index).is_some_and(|(current, _)| current == run.first_sequence);
+        if runs.iter().all(holds) { Stop::Failed(error) } else { Stop::Changed(error) }
     }
 
     /// Whether a reading that was stopped is to look again.

@@ -158,14 +158,15 @@ impl Reaching {
         let Some(mut stub) = ends_of(&*file, self.tier.place())? else { return Ok(false) };
         self.put_identity()?;
         let there = Self::in_tier(name);
-        self.tier.put(&there, &*file, stub.bytes)?;
-        stub.digest = self.compare(&*file, &there, stub.bytes)?;
+        let copied = self.tier.put(&there, &*file, stub.bytes);
+        let compared = copied.and_then(|()| self.compare(&*file, &there, stub.bytes));
         let _alone = lock(&self.moving);
         if !self.is_here(name)? {
-            // It was released meanwhile.
+            // It was released meanwhile, and its file may be in use again: what was copied means nothing.
             self.tier.remove(&there)?;
             return Ok(false);
         }
+        stub.digest = compared?;
         let (kept, new) = (self.stub_path(name), self.journal.join(format!("{name}{SUFFIX}.tmp")));
         let written = create(&*self.inner, &new)?;
         write_all_at(&*written, &stub.encode(), 0)?;
@@ -215,13 +216,18 @@ impl Reaching {
         Ok(digest.finalize())
     }
 
-    /// Brings a segment back, compares its digest, and gives the copy up. False: it is here.
+    /// Brings a segment back, compares its digest, and gives the copy up. False: it is here, or was released.
     pub fn move_in(&self, name: &str) -> io::Result<bool> {
         let _alone = lock(&self.moving);
         if self.is_here(name)? {
             return Ok(false);
         }
-        let cold = self.cold(name)?;
+        let cold = match self.cold(name) {
+            Ok(cold) => cold,
+            // It was released meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
         let (path, new) = (self.journal.join(name), self.journal.join(format!("{name}.tmp")));
         let file = create(&*self.inner, &new)?;
         let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);

@@ -373,3 +373,76 @@ fn an_object_store_is_a_place() {
     assert!(matches!(error, Error::Wal(WalError::Io { .. })), "{error}");
     check_all(&logs, 101..300);
 }
+
+/// On the real disk, with threads: one writes and purges, one moves segments and brings them back, two read.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "folders and threads of the test")]
+fn segments_move_beside_a_busy_log() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    const ENTRIES: u64 = 10_000;
+    let folder = std::env::temp_dir().join(format!("duramen-tier-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("cold")).expect("a folder");
+    let config = Config {
+        dir: folder.join("log"),
+        chunk_max_size: 64 << 10,
+        log_cache_capacity: 64 << 10,
+        tier: Some(Arc::new(DirectoryTier::new(folder.join("cold")))),
+        ..Config::new(folder.join("log"))
+    };
+    let (logs, _) = RaftLogs::<Plain>::open(config.clone()).expect("opens");
+    let (ended, moved, back) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let log = logs.group(1).expect("a group");
+            for index in (1..ENTRIES).step_by(4) {
+                let entries = (index..index + 4).map(|index| entry(1, index, 300)).collect();
+                log.writer().append(entries).expect("appends").wait().expect("durable");
+                if index % 200 == 1 && index > 1_000 {
+                    log.writer().purge(&id(1, index - 1_000)).expect("purges").wait_durable().expect("durable");
+                }
+            }
+            ended.store(true, Ordering::SeqCst);
+        });
+        scope.spawn(|| {
+            let mut rounds = 0u64;
+            while !ended.load(Ordering::SeqCst) {
+                moved.fetch_add(logs.move_segments(2).expect("moves") as u64, Ordering::SeqCst);
+                rounds += 1;
+                if rounds.is_multiple_of(5) {
+                    back.fetch_add(logs.bring_back_segments().expect("brings back") as u64, Ordering::SeqCst);
+                }
+            }
+        });
+        for seed in [7u64, 13] {
+            let (logs, ended) = (&logs, &ended);
+            scope.spawn(move || {
+                let reader = logs.group(1).expect("a group").reader();
+                let mut chance = seed;
+                while !ended.load(Ordering::SeqCst) {
+                    let (Some(first), Some(next)) = (reader.first_index(), reader.next_index()) else { continue };
+                    chance = chance.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    let index = first + (chance >> 33) % (next - first).max(1);
+                    match reader.entry(index) {
+                        Ok(read) => assert_eq!(read, entry(1, index, 300)),
+                        Err(Error::Purged { .. }) => {}
+                        Err(error) => panic!("entry {index} of {first} to {next}: {error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert!(moved.load(Ordering::SeqCst) > 3 && back.load(Ordering::SeqCst) > 0, "{moved:?} {back:?}");
+    logs.move_segments(1).expect("moves");
+    logs.close().expect("closes");
+    drop(logs);
+    let (logs, opened) = RaftLogs::<Plain>::open(Config { tier: None, ..config }).expect("opens");
+    assert!(opened.losses.is_empty());
+    let reader = logs.group(1).expect("a group").reader();
+    let first = reader.first_index().expect("entries");
+    let read = reader.range(first..ENTRIES + 1, usize::MAX).expect("reads");
+    assert_eq!(read, (first..ENTRIES + 1).map(|index| entry(1, index, 300)).collect::<Vec<_>>());
+    drop((reader, logs));
+    std::fs::remove_dir_all(&folder).expect("removes");
+}
