@@ -4,6 +4,10 @@
 //! A completion always means *durable*, whatever the strategy, and fires exactly once, also when the journal fails or is
 //! dropped. Appends, reads and purges do their work on the caller's thread; what waits for the disk is awaited.
 //!
+//! openraft lets a node that led go on leading when it is started again, with the commit index that was noted last. That note is
+//! not waited for, so it may lag behind what clients were told, and a read that openraft calls linearizable would be answered
+//! from there. `examples/raft-kv` votes in a later term before it starts such a node, so that it has to be elected anew.
+//!
 //! ```no_run
 //! # use duramen_raft::{Config, Malformed};
 //! # use duramen_raft::openraft_10::{Codec, LogStore};

@@ -41,8 +41,9 @@ pub fn check(calls: &[Call]) -> Result<(), String> {
         keys.entry(&call.key).or_default().push(call);
     }
     for (key, calls) in keys {
-        check_key(&calls)
-            .map_err(|most| format!("key {key}: at most {most} of {} calls can be explained", calls.len()))?;
+        check_key(&calls).map_err(|stuck| {
+            format!("key {key}: at most {} of {} calls can be explained{}", stuck.0, calls.len(), stuck.1)
+        })?;
     }
     Ok(())
 }
@@ -68,7 +69,8 @@ fn step<'a>(call: &'a Call, value: Option<&'a str>) -> Result<Option<&'a str>, (
     }
 }
 
-fn check_key(calls: &[&Call]) -> Result<(), usize> {
+/// An error says how many could be explained, and shows where that ended.
+fn check_key(calls: &[&Call]) -> Result<(), (usize, String)> {
     let seen: HashSet<&str> = calls
         .iter()
         .filter_map(|call| match &call.asked {
@@ -89,13 +91,15 @@ fn check_key(calls: &[&Call]) -> Result<(), usize> {
     let unseen: Vec<bool> = calls.iter().map(|call| is_unseen(call)).collect();
     let required = calls.iter().filter(|call| call.to.is_some()).count();
     let mut known: HashSet<(Vec<u64>, Option<&str>)> = HashSet::new();
-    let mut most = 0;
+    let mut best = (0, Vec::new(), None);
     // Each step: which calls are in the order so far, how many of them had to be, the value.
     let mut stack = vec![(vec![0u64; calls.len().div_ceil(64)], 0usize, None)];
     while let Some((order, count, value)) = stack.pop() {
-        most = most.max(count);
         if count == required {
             return Ok(());
+        }
+        if count >= best.0 {
+            best = (count, order.clone(), value);
         }
         let is_in = |at: usize| order[at / 64] >> (at % 64) & 1 == 1;
         // Nothing that began after another had been answered comes before it.
@@ -124,7 +128,13 @@ fn check_key(calls: &[&Call]) -> Result<(), usize> {
             }
         }
     }
-    Err(most)
+    let (count, order, value) = best;
+    let is_left = |at: &usize| order.get(at / 64).is_none_or(|word| word >> (at % 64) & 1 == 0);
+    let left = (0..calls.len())
+        .filter(is_left)
+        .take(12)
+        .map(|at| format!("\n  {:?} to {:?}: {:?}", calls[at].from, calls[at].to, calls[at].asked));
+    Err((count, format!("; the value is {value:?}, and next are{}", left.collect::<String>())))
 }
 
 #[cfg(test)]

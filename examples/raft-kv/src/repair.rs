@@ -64,6 +64,20 @@ pub fn mark(store: &Store, catching_up: bool) -> anyhow::Result<()> {
     Ok(store.log().writer().save_user_data(&Bytes::from_static(mark))?.wait_durable()?)
 }
 
+/// A node that led does not go on leading when it is started again: it has to be elected, and to commit an entry of its own. openraft
+/// would let it go on, with the commit index that was noted last. That note may lag behind what clients were told, and a read
+/// would be answered from there.
+///
+/// # Errors
+/// The vote cannot be saved.
+pub async fn lead_no_longer(mut store: Store, id: u64) -> anyhow::Result<()> {
+    let own = store.log().state().vote.map(|vote| vote.0);
+    if let Some(vote) = own.filter(|vote| vote.committed && *vote.leader_id.node_id() == id) {
+        store.save_vote(&Vote::new(vote.leader_id.term() + 1, id)).await?;
+    }
+    Ok(())
+}
+
 /// Looks at all entries, and makes whole what is not. Returns whether the node has to catch up before it votes.
 ///
 /// # Errors

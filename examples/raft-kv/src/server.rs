@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::machine::Machine;
 use crate::network::{Network, Sent};
-use crate::repair::{Had, Wanted, is_whole, mark, repair};
+use crate::repair::{Had, Wanted, is_whole, lead_no_longer, mark, repair};
 use crate::types::{Answer, Command, Kv, Store};
 
 const AGAIN: Duration = Duration::from_millis(50);
@@ -202,6 +202,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
         }
         false => repair(store.clone(), &opened, settings.id, &others).await?,
     };
+    lead_no_longer(store.clone(), settings.id).await?;
     let config = openraft::Config {
         heartbeat_interval: 50,
         election_timeout_min: 200,
