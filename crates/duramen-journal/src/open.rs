@@ -100,6 +100,7 @@ fn prepare_folder(disk: &dyn Disk, path: &Path, options: &Options) -> Result<(),
                 crate::probe::FILE_NAME,
                 "tables",
                 "MANIFEST",
+                "MANIFEST.tmp",
                 "snapshots",
             ];
             let identified = entries.iter().any(|entry| entry.name == files::IDENTITY || entry.name == files::JOURNAL);

@@ -136,6 +136,15 @@ pub trait Worker: Send + Sync {
 pub trait Environment: Send + Sync + fmt::Debug {
     /// Monotonic time since some fixed moment.
     fn now(&self) -> Duration;
+    /// Time since 1970-01-01 00:00 UTC as the machine's clock has it, which may be wrong, jump and not be set. Nothing in a
+    /// journal depends on it; it is here for the stores on journals. `None`: there is no such clock.
+    fn wall(&self) -> Option<Duration> {
+        None
+    }
+    /// What tells this boot of the machine from all others. `None`: nothing does.
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        None
+    }
     /// Fills with unpredictable bytes (deterministic in the simulation).
     fn entropy(&self, out: &mut [u8]) -> io::Result<()>;
     /// Starts a background thread. `Ok(None)`: this environment has none, and the work is dropped unrun; the journal

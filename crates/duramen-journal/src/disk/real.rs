@@ -456,6 +456,19 @@ impl Environment for RealEnvironment {
         Duration::new(seconds, nanoseconds)
     }
 
+    fn wall(&self) -> Option<Duration> {
+        let now = rustix::time::clock_gettime(ClockId::Realtime);
+        Some(Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?))
+    }
+
+    /// The kernel's own.
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: Vec<u8> = text.bytes().filter_map(|byte| char::from(byte).to_digit(16).map(|d| d as u8)).collect();
+        let pairs = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect::<Vec<u8>>();
+        pairs.try_into().ok()
+    }
+
     fn entropy(&self, out: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < out.len() {

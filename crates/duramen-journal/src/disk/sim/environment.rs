@@ -10,6 +10,8 @@ use super::hash::{Generator, mix};
 use crate::disk::{Environment, Worker};
 use crate::sync::AtomicU32;
 
+/// Wall time at the first boot: 2023-11-14 22:13:20 UTC. Each later boot comes 1,000 s after the one before.
+const SIMULATED_EPOCH: u64 = 1_700_000_000_000_000_000;
 /// How often in a row a wait without a timeout may return early before it counts as a deadlock.
 const ENDLESS_WAITS_MAX: u32 = 1_000;
 
@@ -17,6 +19,9 @@ const ENDLESS_WAITS_MAX: u32 = 1_000;
 #[derive(Debug)]
 pub struct SimEnvironment {
     nanoseconds: AtomicU64,
+    /// Wall time at time zero, in nanoseconds.
+    wall: AtomicU64,
+    boot: u64,
     endless_waits: PlainU32,
     entropy: Mutex<Generator>,
 }
@@ -26,9 +31,17 @@ impl SimEnvironment {
     pub(super) fn new(seed: u64, boot: u64) -> Self {
         Self {
             nanoseconds: AtomicU64::new(0),
+            wall: AtomicU64::new(SIMULATED_EPOCH + boot * 1_000_000_000_000),
+            boot,
             endless_waits: PlainU32::new(0),
             entropy: Mutex::new(Generator::new(mix(seed, boot))),
         }
+    }
+
+    /// Sets the wall clock, now: from here on it goes on with the monotonic one.
+    pub fn set_wall(&self, wall: Duration) {
+        let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        self.wall.store(wall.wrapping_sub(self.nanoseconds.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
     /// Lets time pass.
@@ -42,6 +55,15 @@ impl SimEnvironment {
 impl Environment for SimEnvironment {
     fn now(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> Option<Duration> {
+        let nanoseconds = self.nanoseconds.load(Ordering::Relaxed);
+        Some(Duration::from_nanos(self.wall.load(Ordering::Relaxed).wrapping_add(nanoseconds)))
+    }
+
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        Some(u128::from(self.boot).to_le_bytes())
     }
 
     fn entropy(&self, out: &mut [u8]) -> io::Result<()> {

@@ -1,0 +1,90 @@
+//! A caller's atomic unit: rows of any streams, and positions of their sources. Owns its bounds; stores nothing.
+
+use crate::chunk::Chunk;
+use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, LOG, put_position, put_rows};
+use crate::row::{Arrival, Level, Nanoseconds, ROWS_PER_RECORD_MAX, TimeBase, put_field};
+use crate::stream::Stream;
+
+/// Rows and positions that are stored together or not at all.
+///
+/// A source's position (a file's offset, a client's sequence) in the batch of its rows is what makes each row come exactly
+/// once: after any crash either both are there, or neither.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(crate) wall: Chunk,
+    pub(crate) boot: Chunk,
+    pub(crate) positions: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) streams: Vec<Stream>,
+    fields: Vec<u8>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Adds a row whose time is counted from 1970.
+    pub fn push(&mut self, stream: &Stream, time: Nanoseconds, level: Level, text: &[u8], fields: &[(&str, &str)]) {
+        self.push_at(TimeBase::Wall, stream, time, level, text, fields);
+    }
+
+    /// Adds a row at a time of either base. Any boot stands for the present one: rows of a boot are told by the time since it.
+    pub fn push_at(
+        &mut self,
+        base: TimeBase,
+        stream: &Stream,
+        time: Nanoseconds,
+        level: Level,
+        text: &[u8],
+        fields: &[(&str, &str)],
+    ) {
+        self.fields.clear();
+        fields.iter().for_each(|(name, value)| put_field(&mut self.fields, name, value));
+        // Streams that take turns come more than once; appending sees to that.
+        if self.streams.last().is_none_or(|last| last.id() != stream.id()) {
+            self.streams.push(stream.clone());
+        }
+        let chunk = if base == TimeBase::Wall { &mut self.wall } else { &mut self.boot };
+        chunk.push(stream.id(), time, level, text, &self.fields);
+    }
+
+    /// Says where a source stands after these rows. Of several for one key the last one holds.
+    pub fn set_position(&mut self, key: &[u8], value: &[u8]) {
+        self.positions.push((key.to_vec(), value.to_vec()));
+    }
+
+    /// Rows in it.
+    pub fn len(&self) -> usize {
+        self.wall.len() + self.boot.len()
+    }
+
+    /// Whether it holds neither rows nor positions.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0 && self.positions.is_empty()
+    }
+
+    /// Bytes that its rows take in memory.
+    pub fn bytes(&self) -> usize {
+        self.wall.bytes() + self.boot.bytes()
+    }
+
+    /// Whether it has more rows than a record takes.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.wall.len().max(self.boot.len()) > ROWS_PER_RECORD_MAX
+    }
+
+    /// Its records, rows first.
+    pub(crate) fn records(&self, arrival: Arrival) -> duramen_journal::Batch {
+        let mut records = duramen_journal::Batch::new();
+        for (kind, chunk) in [(KIND_ROWS, &self.wall), (KIND_ROWS_OF_BOOT, &self.boot)] {
+            if !chunk.is_empty() {
+                records.push_with(LOG, kind, |out| put_rows(out, chunk, arrival));
+            }
+        }
+        for (key, value) in &self.positions {
+            records.push_with(LOG, KIND_POSITION, |out| put_position(out, key, value));
+        }
+        records
+    }
+}

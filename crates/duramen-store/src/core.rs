@@ -1,0 +1,176 @@
+//! What the parts of an open store share: the journal, the state of writing, the view, the tables. Owns the order of locks and
+//! the one background thread's loop; each kind of work stands in a module of its own.
+//!
+//! Locks, in the order in which they are taken: `sealing`, `manifest`, `write`, `streams`, `view`. None is held while a table is
+//! written, but `sealing`, which only other sealing waits for.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use duramen_journal::disk::World;
+use duramen_journal::sync::AtomicU32;
+use duramen_journal::{Journal, Observer, ObserverFactory, Sequence};
+
+use crate::catalog::Catalog;
+use crate::error::Error;
+use crate::format::manifest::Manifest;
+use crate::labels::Labels;
+use crate::lock;
+use crate::options::Options;
+use crate::row::Arrival;
+use crate::stats::Stats;
+use crate::stream::{Stream, Streams};
+use crate::view::{OpenTables, View};
+use crate::write::Writing;
+
+/// How long the background thread sleeps when nothing asks for it.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// An open store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub world: World,
+    pub options: Options,
+    pub journal: Journal,
+    pub catalog: Catalog,
+    /// One sealing at a time; holds the failure after which nothing may be sealed.
+    pub sealing: Mutex<Option<Arc<Error>>>,
+    pub manifest: Mutex<ManifestState>,
+    pub write: Mutex<Writing>,
+    pub streams: Mutex<Streams>,
+    pub view: Mutex<View>,
+    pub open_tables: OpenTables,
+    /// The journal's segment that is being written begins here.
+    pub segment_first: Arc<AtomicU64>,
+    /// The number of the next table.
+    pub next_table: AtomicU64,
+    /// Which boot of the machine this is.
+    pub boot: u32,
+    pub stopped: AtomicBool,
+    /// The journal is still being read.
+    pub replaying: AtomicBool,
+    pub inline: AtomicBool,
+    /// Changes when there is work for the background thread.
+    pub work: AtomicU32,
+    /// Changes when a sealing has ended, so that whoever waits for room looks again.
+    pub sealed: AtomicU32,
+}
+
+/// The manifest, and what is to be written of it.
+#[derive(Debug, Default)]
+pub(crate) struct ManifestState {
+    pub manifest: Manifest,
+    /// It differs from what is on disk.
+    pub changed: bool,
+    /// All rows below this sequence are in tables that the manifest lists.
+    pub sealed_below: Sequence,
+    /// The same when the journal was released last.
+    pub released_below: Sequence,
+}
+
+impl Core {
+    pub fn set_inline(&self, inline: bool) {
+        self.inline.store(inline, Ordering::Relaxed);
+    }
+
+    /// Whether there is no background thread, so that work is done within calls.
+    pub fn is_inline(&self) -> bool {
+        self.inline.load(Ordering::Relaxed)
+    }
+
+    pub fn arrival(&self) -> Arrival {
+        let monotonic = u64::try_from(self.world.environment.now().as_nanos()).unwrap_or(u64::MAX);
+        Arrival { boot: self.boot, monotonic }
+    }
+
+    pub fn stream(&self, labels: &Labels) -> Result<Stream, Error> {
+        lock(&self.streams).name(labels, self.options.streams_max)
+    }
+
+    /// Wakes the background thread.
+    pub fn kick(&self) {
+        self.work.fetch_add(1, Ordering::Release);
+        self.world.environment.wake(&self.work, 1);
+    }
+
+    /// The background thread. What fails is tried again after a while; appending tells of it when memory is full.
+    pub fn work(&self) {
+        while !self.stopped.load(Ordering::Acquire) {
+            let seen = self.work.load(Ordering::Acquire);
+            let result = self.tend();
+            if self.stopped.load(Ordering::Acquire) {
+                break;
+            }
+            let timeout = if result.is_ok() { IDLE } else { IDLE * 2 };
+            self.world.environment.wait(&self.work, seen, Some(timeout));
+        }
+    }
+
+    /// Does what is due.
+    pub fn tend(&self) -> Result<(), Error> {
+        while self.seal_oldest()? {}
+        self.settle_manifest()?;
+        self.remove_retired()
+    }
+
+    /// Asks the background thread to end.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.kick();
+    }
+
+    pub fn close(&self) -> Result<(), Error> {
+        Ok(self.journal.close()?)
+    }
+
+    pub fn sync(&self) -> Result<(), Error> {
+        self.journal.sync()?;
+        Ok(())
+    }
+
+    pub fn stats(&self) -> Stats {
+        let streams = lock(&self.streams).len();
+        let view = lock(&self.view);
+        Stats {
+            journal: self.journal.stats(),
+            streams,
+            memory_bytes: view.bytes(),
+            sealing: view.sealed.len(),
+            tables: view.tables.len(),
+            table_bytes: view.tables.iter().map(|live| live.entry.bytes).sum(),
+            table_rows: view.tables.iter().map(|live| live.entry.rows).sum(),
+            text_bytes: view.tables.iter().map(|live| live.entry.text_bytes).sum(),
+        }
+    }
+}
+
+/// Watches where the journal's segments begin, so that each one defines the streams that it uses.
+#[derive(Debug)]
+pub(crate) struct SegmentWatch(pub Arc<AtomicU64>);
+
+impl ObserverFactory for SegmentWatch {
+    fn observer(&self) -> Box<dyn Observer> {
+        Box::new(Watching(self.0.clone()))
+    }
+}
+
+struct Watching(Arc<AtomicU64>);
+
+impl Observer for Watching {
+    fn begin(&mut self, first: Sequence) {
+        self.0.fetch_max(first, Ordering::AcqRel);
+    }
+
+    fn record(&mut self, _sequence: Sequence, _log: u32, _kind: u8, _payload: &[u8]) {}
+
+    fn checkpoint_found(&mut self, _log: u32, _kind: u8, _payload: &[u8]) {}
+
+    fn summary(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn checkpoint(&mut self) -> Option<(u32, u8, Vec<u8>)> {
+        None
+    }
+}

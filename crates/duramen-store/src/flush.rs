@@ -1,0 +1,209 @@
+//! Sealing: rows in memory become tables, the manifest lists them, the journal is released. Owns the order of these steps,
+//! after each of which a power cut leaves every row once:
+//!
+//! 1. the journal is synced: what is sealed is durable there;
+//! 2. the tables are written and named: each covers its partition's rows below a sequence, and replay leaves them out;
+//! 3. queries see the tables instead of the memory;
+//! 4. the manifest is replaced;
+//! 5. definitions and positions that the journal's oldest segments alone hold are appended again;
+//! 6. the journal is released.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use duramen_journal::{Append, Batch, Class, Sequence};
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::format::batch::{KIND_POSITION, KIND_STREAM, LOG, put_position, put_stream};
+use crate::lock;
+use crate::seal::{Sealing, ranks, seal};
+use crate::table;
+use crate::table::WriterOptions;
+use crate::table::writer::Unfinished;
+use crate::view::{Live, Sealed};
+
+impl Core {
+    /// Seals the oldest rows that wait for it. False: none did.
+    pub fn seal_oldest(&self) -> Result<bool, Error> {
+        let mut broken = lock(&self.sealing);
+        if lock(&self.view).sealed.is_empty() {
+            return Ok(false);
+        }
+        if let Some(cause) = &*broken {
+            return Err(Error::Broken { cause: cause.clone() });
+        }
+        let synced = self.journal.sync();
+        let sealed = {
+            let mut write = lock(&self.write);
+            self.settle(&mut write);
+            let view = lock(&self.view);
+            match view.sealed.front() {
+                Some(sealed) => sealed.clone(),
+                None => return Ok(false),
+            }
+        };
+        // What was refused is taken back; the rest may be durable all the same.
+        if self.journal.durable() + 1 < sealed.below {
+            synced?;
+        }
+        let written = self.write_tables(&sealed);
+        if let Err(Unfinished::Renamed(error)) = &written {
+            *broken = Some(Arc::new(error.clone()));
+        }
+        written.map_err(Unfinished::into_error)?;
+        self.publish(&sealed);
+        self.sealed.fetch_add(1, Ordering::Release);
+        self.world.environment.wake(&self.sealed, u32::MAX);
+        drop(broken);
+        self.settle_manifest()?;
+        Ok(true)
+    }
+
+    fn write_tables(&self, sealed: &Sealed) -> Result<(), Unfinished> {
+        let chunks = sealed.rows.chunks();
+        let (labels, ranks) = ranks(&chunks, &lock(&self.streams));
+        let sealing = Sealing {
+            catalog: &self.catalog,
+            covers: sealed.below,
+            options: WriterOptions { compression: self.options.compression },
+            next_number: &|| self.next_table.fetch_add(1, Ordering::Relaxed),
+        };
+        seal(&chunks, &labels, &ranks, &sealing, &mut lock(&sealed.done))
+    }
+
+    /// Shows the tables instead of the rows in memory, and notes them for the manifest.
+    fn publish(&self, sealed: &Arc<Sealed>) {
+        let mut state = lock(&self.manifest);
+        let entries = lock(&sealed.done).clone();
+        let mut view = lock(&self.view);
+        view.sealed.retain(|other| !Arc::ptr_eq(other, sealed));
+        view.tables.extend(entries.iter().map(|entry| Arc::new(Live::new(entry.clone()))));
+        view.tables.sort_by_key(|live| live.entry.number);
+        state.manifest.tables.extend(entries);
+        state.manifest.tables.sort_by_key(|entry| entry.number);
+        state.sealed_below = state.sealed_below.max(sealed.below);
+        state.changed = true;
+    }
+
+    /// Writes the manifest if it has changed, and gives back what of the journal it makes needless.
+    pub fn settle_manifest(&self) -> Result<(), Error> {
+        let below = {
+            let mut state = lock(&self.manifest);
+            if state.changed {
+                state.manifest.next_table = self.next_listed(&state.manifest.tables);
+                self.catalog.write(&state.manifest)?;
+                state.changed = false;
+            }
+            // While the journal is being read, later rows may still need what its first segments define.
+            if state.sealed_below == state.released_below || self.replaying.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            state.sealed_below
+        };
+        self.release(below)?;
+        lock(&self.manifest).released_below = below;
+        Ok(())
+    }
+
+    /// The manifest's `next_table`: tables from there on that it does not list count.
+    fn next_listed(&self, tables: &[crate::format::manifest::TableEntry]) -> u64 {
+        tables.last().map_or(1, |last| last.number + 1)
+    }
+
+    /// Releases whole segments below a sequence.
+    fn release(&self, below: Sequence) -> Result<(), Error> {
+        let firsts = self.journal.segments().into_iter().map(|segment| segment.first);
+        let Some(kept) = firsts.filter(|&first| first <= below).max().filter(|&first| first > self.journal.first())
+        else {
+            return Ok(());
+        };
+        self.carry_forward(kept)?;
+        self.journal.release(kept)?;
+        Ok(())
+    }
+
+    /// Appends again what only records below a sequence say, and is still needed.
+    fn carry_forward(&self, kept: Sequence) -> Result<(), Error> {
+        let mut write = lock(&self.write);
+        self.settle(&mut write);
+        let mut used = Vec::new();
+        {
+            let view = lock(&self.view);
+            used.extend(view.active.streams());
+            view.sealed.iter().for_each(|sealed| used.extend(sealed.rows.streams()));
+        }
+        used.sort_unstable();
+        used.dedup();
+        let mut batch = Batch::new();
+        let mut streams = lock(&self.streams);
+        streams.forget(&used);
+        let old = used.iter().filter_map(|&id| streams.get(id).filter(|stream| stream.defined() < kept).cloned());
+        let old: Vec<_> = old.collect();
+        drop(streams);
+        for stream in &old {
+            batch.push_with(LOG, KIND_STREAM, |out| put_stream(out, stream.id(), stream.labels()));
+        }
+        let positions = write.positions.iter().filter(|(_, position)| position.at < kept);
+        let positions: Vec<_> = positions.map(|(key, position)| (key.clone(), position.value.clone())).collect();
+        for (key, value) in &positions {
+            batch.push_with(LOG, KIND_POSITION, |out| put_position(out, key, value));
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let how = Append { class: Class::Now, reserved: true, epoch: Some(write.epoch), ..Append::default() };
+        let ticket = self.journal.append_batch(&batch, how)?;
+        let mut at = ticket.first();
+        for stream in &old {
+            stream.set_defined(at);
+            at += 1;
+        }
+        for (key, value) in positions {
+            write.set_position(key, value, at);
+            at += 1;
+        }
+        drop(write);
+        ticket.wait()?;
+        Ok(())
+    }
+
+    /// Removes the files of retired tables that nobody reads any more.
+    pub fn remove_retired(&self) -> Result<(), Error> {
+        // A manifest on disk that still lists a table must find its file.
+        let state = lock(&self.manifest);
+        if state.changed {
+            return Ok(());
+        }
+        let mut gone = Vec::new();
+        lock(&self.view).retired.retain(|live| {
+            let unused = Arc::strong_count(live) == 1;
+            if unused {
+                gone.push(table::name(live.entry.number));
+            }
+            !unused
+        });
+        drop(state);
+        self.catalog.remove(gone)
+    }
+
+    /// Seals all rows in memory.
+    pub fn seal_all(&self) -> Result<(), Error> {
+        while self.seal_oldest()? {}
+        {
+            let mut write = lock(&self.write);
+            self.settle(&mut write);
+            let mut view = lock(&self.view);
+            if !view.active.is_empty() && view.sealed.is_empty() {
+                self.rotate(&mut view, self.journal.appended() + 1);
+            }
+        }
+        while self.seal_oldest()? {}
+        self.settle_manifest()
+    }
+
+    /// Why nothing can be sealed, if that is so.
+    pub fn seal_failure(&self) -> Option<Error> {
+        self.seal_oldest().err()
+    }
+}

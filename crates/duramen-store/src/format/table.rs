@@ -1,0 +1,399 @@
+//! A table's fixed parts and its index: header, trailer, streams, blocks. Pure; what lies within a block is [`block`]'s.
+//!
+//! Every checksum covers the journal's id, the table's number and the part's offset too, so that moved or stale bytes never
+//! pass.
+
+pub(crate) mod block;
+pub(crate) mod filter;
+
+use crate::format::bytes::{Reader, checksum, put_bytes, put_number, put_signed};
+use crate::labels::Labels;
+use crate::row::{Nanoseconds, TimeBase};
+
+/// The version that this code writes.
+pub(crate) const VERSION: u16 = 1;
+/// Bytes of the header.
+pub(crate) const HEADER_BYTES: usize = 64;
+/// Bytes of the trailer.
+pub(crate) const TRAILER_BYTES: usize = 64;
+/// Raw bytes of one section at most: a row of the largest size, and what stands beside it.
+pub(crate) const SECTION_RAW_MAX: u32 = 64 << 20;
+
+const HEADER_MAGIC: &[u8; 8] = b"DURTABLE";
+const TRAILER_MAGIC: &[u8; 8] = b"DURTBEND";
+/// Nanoseconds of a partition of wall time: one day.
+pub(crate) const PARTITION_NANOSECONDS: i64 = 86_400_000_000_000;
+
+/// What all checksums of one table are bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Binding {
+    pub journal_id: [u8; 16],
+    pub number: u64,
+}
+
+impl Binding {
+    /// The checksum of bytes at an offset.
+    pub fn checksum(&self, offset: u64, bytes: &[u8]) -> u32 {
+        checksum(&[&self.journal_id, &self.number.to_le_bytes(), &offset.to_le_bytes(), bytes])
+    }
+}
+
+/// Why bytes are not the part of a table that they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// They do not verify; in words.
+    Damaged(&'static str),
+    /// Of a newer version.
+    Newer(u16),
+}
+
+/// Which rows a table may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Partition {
+    /// Rows of one day, counted from 1970-01-01 UTC.
+    Day(i32),
+    /// Rows of a boot whose clock was not set.
+    Boot(u32),
+}
+
+impl Partition {
+    /// The partition of a row.
+    pub fn of(base: TimeBase, time: Nanoseconds) -> Partition {
+        match base {
+            TimeBase::Wall => {
+                let day = time.div_euclid(PARTITION_NANOSECONDS);
+                Partition::Day(i32::try_from(day).expect("nanoseconds in 64 bits are 213,504 days"))
+            }
+            TimeBase::Boot(boot) => Partition::Boot(boot),
+        }
+    }
+
+    /// What its rows' times are counted from.
+    pub fn base(self) -> TimeBase {
+        match self {
+            Partition::Day(_) => TimeBase::Wall,
+            Partition::Boot(boot) => TimeBase::Boot(boot),
+        }
+    }
+
+    /// The time behind its last possible row; `None`: its times have no place in wall time.
+    pub fn end(self) -> Option<Nanoseconds> {
+        match self {
+            Partition::Day(day) => Some((i64::from(day) + 1).saturating_mul(PARTITION_NANOSECONDS)),
+            Partition::Boot(_) => None,
+        }
+    }
+
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Partition::Day(day) => {
+                out.push(0);
+                put_signed(out, i64::from(day));
+            }
+            Partition::Boot(boot) => {
+                out.push(1);
+                put_signed(out, i64::from(boot));
+            }
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Partition> {
+        let kind = reader.byte()?;
+        let number = reader.signed()?;
+        match kind {
+            0 => Some(Partition::Day(i32::try_from(number).ok()?)),
+            1 => Some(Partition::Boot(u32::try_from(number).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+/// The first bytes of a table.
+pub(crate) fn header(binding: &Binding) -> [u8; HEADER_BYTES] {
+    fixed_part(binding, HEADER_MAGIC, 0, [0; 20])
+}
+
+/// Checks the first bytes of a table.
+pub(crate) fn check_header(bytes: &[u8], binding: &Binding) -> Result<(), Fault> {
+    read_fixed_part(bytes, binding, HEADER_MAGIC, 0).map(|_| ())
+}
+
+/// Header and trailer have one shape: magic, version, masks, binding, twenty bytes of their own, checksum.
+fn fixed_part(binding: &Binding, magic: &[u8; 8], offset: u64, own: [u8; 20]) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    bytes[..8].copy_from_slice(magic);
+    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    // Three feature masks of two bytes: incompatible, compatible for reading, compatible. None is in use.
+    bytes[16..32].copy_from_slice(&binding.journal_id);
+    bytes[32..40].copy_from_slice(&binding.number.to_le_bytes());
+    bytes[40..60].copy_from_slice(&own);
+    let sum = binding.checksum(offset, &bytes[..60]);
+    bytes[60..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn read_fixed_part(bytes: &[u8], binding: &Binding, magic: &[u8; 8], offset: u64) -> Result<[u8; 20], Fault> {
+    let mut reader = Reader::new(bytes);
+    if bytes.len() < 64 || reader.fixed::<8>() != Some(*magic) {
+        return Err(Fault::Damaged("not the beginning or end of a table"));
+    }
+    let version = reader.u16().unwrap_or(0);
+    let incompatible = reader.u16().unwrap_or(0);
+    if version > VERSION || incompatible != 0 {
+        return Err(Fault::Newer(version.max(VERSION + 1)));
+    }
+    if bytes[16..32] != binding.journal_id || bytes[32..40] != binding.number.to_le_bytes() {
+        return Err(Fault::Damaged("belongs to another store, or has another table's number"));
+    }
+    if bytes[60..64] != binding.checksum(offset, &bytes[..60]).to_le_bytes() {
+        return Err(Fault::Damaged("the checksum of its header or trailer is wrong"));
+    }
+    Ok(bytes[40..60].try_into().expect("twenty bytes"))
+}
+
+/// The last bytes of a table: where its index lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub index_offset: u64,
+    pub index: Section,
+}
+
+impl Trailer {
+    pub fn encode(&self, binding: &Binding) -> [u8; TRAILER_BYTES] {
+        let mut own = [0; 20];
+        own[..8].copy_from_slice(&self.index_offset.to_le_bytes());
+        own[8..12].copy_from_slice(&self.index.stored.to_le_bytes());
+        own[12..16].copy_from_slice(&self.index.raw.to_le_bytes());
+        own[16..].copy_from_slice(&self.index.checksum.to_le_bytes());
+        fixed_part(binding, TRAILER_MAGIC, self.index_offset + u64::from(self.index.stored), own)
+    }
+
+    /// Reads the last bytes of a table of this length.
+    pub fn decode(bytes: &[u8], binding: &Binding, table_bytes: u64) -> Result<Trailer, Fault> {
+        let offset = table_bytes.saturating_sub(TRAILER_BYTES as u64);
+        let own = read_fixed_part(bytes, binding, TRAILER_MAGIC, offset)?;
+        let mut reader = Reader::new(&own);
+        let mut read = || {
+            let index_offset = reader.u64()?;
+            let (stored, raw, checksum) = (reader.u32()?, reader.u32()?, reader.u32()?);
+            Some(Trailer { index_offset, index: Section { stored, raw, checksum } })
+        };
+        let trailer = read().ok_or(Fault::Damaged("the trailer is short"))?;
+        let whole = trailer.index_offset.checked_add(u64::from(trailer.index.stored)) == Some(offset);
+        if whole { Ok(trailer) } else { Err(Fault::Damaged("the table's length is not what its trailer says")) }
+    }
+}
+
+/// A stored part: compressed where that makes it shorter, as it is otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Section {
+    /// Bytes in the file.
+    pub stored: u32,
+    /// Bytes of the contents; equal to `stored` if they are not compressed.
+    pub raw: u32,
+    pub checksum: u32,
+}
+
+impl Section {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, u64::from(self.stored));
+        put_number(out, u64::from(self.raw));
+        out.extend_from_slice(&self.checksum.to_le_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Section> {
+        let stored = u32::try_from(reader.number()?).ok()?;
+        let raw = u32::try_from(reader.number()?).ok()?;
+        (raw <= SECTION_RAW_MAX).then_some(Section { stored, raw, checksum: reader.u32()? })
+    }
+}
+
+/// One block: rows of one stream that follow each other in time. Its sections lie one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BlockEntry {
+    /// Where its first section lies: behind the block before.
+    pub offset: u64,
+    pub rows: u32,
+    pub first_time: Nanoseconds,
+    pub last_time: Nanoseconds,
+    /// A bit for each level that occurs.
+    pub levels: u16,
+    pub numbers: Section,
+    pub fields: Section,
+    pub text: Section,
+    /// Where its filter lies among the table's filters, and its length.
+    pub filter_offset: u32,
+    pub filter_bytes: u32,
+}
+
+impl BlockEntry {
+    /// The offset behind its last section.
+    pub fn end(&self) -> u64 {
+        self.text_offset() + u64::from(self.text.stored)
+    }
+
+    pub fn fields_offset(&self) -> u64 {
+        self.offset + u64::from(self.numbers.stored)
+    }
+
+    pub fn text_offset(&self) -> u64 {
+        self.fields_offset() + u64::from(self.fields.stored)
+    }
+}
+
+/// One stream in a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamEntry {
+    pub labels: Labels,
+    /// Rows of this stream and the table's partition in the journal below this sequence are in tables.
+    pub covers: u64,
+    /// The dictionary of its text.
+    pub dictionary: Option<(u64, Section)>,
+    /// In the order of their times.
+    pub blocks: Vec<BlockEntry>,
+}
+
+/// What a table holds, and how it came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Index {
+    pub partition: Partition,
+    /// 0: sealed from the memtable; otherwise one more than the highest of what was merged.
+    pub level: u32,
+    /// Rows of this partition in the journal below this sequence are in tables, this or others.
+    pub covers: u64,
+    /// The tables whose rows are in this one now.
+    pub replaces: Vec<u64>,
+    /// Sorted by labels.
+    pub streams: Vec<StreamEntry>,
+    /// Where the filters of all blocks lie, and their checksum.
+    pub filters: (u64, Section),
+}
+
+impl Index {
+    pub fn rows(&self) -> u64 {
+        self.blocks().map(|block| u64::from(block.rows)).sum()
+    }
+
+    pub fn blocks(&self) -> impl Iterator<Item = &BlockEntry> {
+        self.streams.iter().flat_map(|stream| &stream.blocks)
+    }
+
+    /// First and last time of its rows.
+    pub fn times(&self) -> Option<(Nanoseconds, Nanoseconds)> {
+        let first = self.blocks().map(|block| block.first_time).min()?;
+        Some((first, self.blocks().map(|block| block.last_time).max()?))
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.partition.put(&mut out);
+        put_number(&mut out, u64::from(self.level));
+        put_number(&mut out, self.covers);
+        put_number(&mut out, self.replaces.len() as u64);
+        self.replaces.iter().for_each(|&number| put_number(&mut out, number));
+        put_number(&mut out, self.filters.0);
+        self.filters.1.put(&mut out);
+        put_number(&mut out, self.streams.len() as u64);
+        let mut end = HEADER_BYTES as u64;
+        for stream in &self.streams {
+            stream.put(&mut end, &mut out);
+        }
+        out
+    }
+
+    /// Reads an index back. `None`: it is none.
+    pub fn decode(bytes: &[u8]) -> Option<Index> {
+        let mut reader = Reader::new(bytes);
+        let partition = Partition::read(&mut reader)?;
+        let level = u32::try_from(reader.number()?).ok()?;
+        let covers = reader.number()?;
+        let replaces = (0..reader.count()?).map(|_| reader.number()).collect::<Option<Vec<_>>>()?;
+        let filters = (reader.number()?, Section::read(&mut reader)?);
+        let mut end = HEADER_BYTES as u64;
+        let mut filter_end = 0;
+        let mut streams = Vec::new();
+        for _ in 0..reader.count()? {
+            streams.push(StreamEntry::read(&mut reader, &mut end, &mut filter_end)?);
+        }
+        let whole = reader.is_empty() && filter_end == filters.1.raw && end <= filters.0;
+        whole.then_some(Index { partition, level, covers, replaces, streams, filters })
+    }
+}
+
+impl StreamEntry {
+    /// `end` is the offset behind the parts of the streams before; blocks and dictionary follow from there.
+    fn put(&self, end: &mut u64, out: &mut Vec<u8>) {
+        put_bytes(out, self.labels.as_bytes());
+        put_number(out, self.covers);
+        match &self.dictionary {
+            None => out.push(0),
+            Some((offset, section)) => {
+                debug_assert_eq!(offset, end);
+                out.push(1);
+                section.put(out);
+                *end += u64::from(section.stored);
+            }
+        }
+        put_number(out, self.blocks.len() as u64);
+        let mut time = 0;
+        for block in &self.blocks {
+            debug_assert_eq!(block.offset, *end);
+            put_number(out, u64::from(block.rows));
+            put_signed(out, block.first_time.wrapping_sub(time));
+            put_signed(out, block.last_time.wrapping_sub(block.first_time));
+            time = block.last_time;
+            put_number(out, u64::from(block.levels));
+            block.numbers.put(out);
+            block.fields.put(out);
+            block.text.put(out);
+            put_number(out, u64::from(block.filter_bytes));
+            *end = block.end();
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>, end: &mut u64, filter_end: &mut u32) -> Option<StreamEntry> {
+        let labels = Labels::decode(reader.bytes()?)?;
+        let covers = reader.number()?;
+        let dictionary = match reader.byte()? {
+            0 => None,
+            1 => {
+                let section = Section::read(reader)?;
+                let offset = *end;
+                *end = end.checked_add(u64::from(section.stored))?;
+                Some((offset, section))
+            }
+            _ => return None,
+        };
+        let mut blocks = Vec::new();
+        let mut time: i64 = 0;
+        for _ in 0..reader.count()? {
+            let rows = u32::try_from(reader.number()?).ok()?;
+            let first_time = time.wrapping_add(reader.signed()?);
+            let last_time = first_time.wrapping_add(reader.signed()?);
+            time = last_time;
+            let levels = u16::try_from(reader.number()?).ok()?;
+            let (numbers, fields, text) = (Section::read(reader)?, Section::read(reader)?, Section::read(reader)?);
+            let filter_bytes = u32::try_from(reader.number()?).ok()?;
+            let filter_offset = *filter_end;
+            *filter_end = filter_end.checked_add(filter_bytes)?;
+            let entry = BlockEntry {
+                offset: *end,
+                rows,
+                first_time,
+                last_time,
+                levels,
+                numbers,
+                fields,
+                text,
+                filter_offset,
+                filter_bytes,
+            };
+            *end = entry.end();
+            blocks.push(entry);
+        }
+        Some(StreamEntry { labels, covers, dictionary, blocks })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! A store of rows on a crash-proof journal: streams of log lines that survive the power cut, and can be asked for.
+
+pub use crate::batch::Batch;
+pub use crate::error::Error;
+pub use crate::format::table::Partition;
+pub use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, is_name};
+pub use crate::options::Options;
+pub use crate::query::{
+    Direction, Explained, FieldFilter, Filter, Matcher, Operator, ParseError, Query, Row, Rows, Selector,
+};
+pub use crate::report::Report;
+pub use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId, TimeBase};
+pub use crate::stats::Stats;
+pub use crate::store::{Durability, Receipt, Store};
+pub use crate::stream::Stream;
+
+use std::sync::{Mutex, MutexGuard};
+
+mod batch;
+mod catalog;
+mod chunk;
+mod core;
+mod error;
+mod flush;
+mod format;
+mod labels;
+mod memtable;
+mod open;
+mod options;
+mod query;
+mod report;
+mod row;
+mod seal;
+mod stats;
+mod store;
+mod stream;
+mod table;
+mod view;
+mod write;
+
+/// Locks, whatever happened to the thread that held it before: every change under these locks is whole when it can panic.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

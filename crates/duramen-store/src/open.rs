@@ -1,0 +1,197 @@
+//! Opening: the journal, the tables, then the rows that only the journal has. Owns the order; changes nothing that a second try
+//! would not find the same.
+//!
+//! The journal is read twice: once for streams and positions, which may stand behind the rows that they belong to, once for the
+//! rows. Memory is bounded: when the rows read fill it, they are sealed as they would have been.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use duramen_journal::disk::World;
+use duramen_journal::{Journal, Sequence};
+
+use crate::catalog::{Catalog, Found};
+use crate::chunk::Chunk;
+use crate::core::{Core, ManifestState, SegmentWatch};
+use crate::error::Error;
+use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_STREAM, position, rows, stream};
+use crate::format::manifest::TableEntry;
+use crate::format::table::Partition;
+use crate::lock;
+use crate::options::{KIND, Options};
+use crate::report::Report;
+use crate::row::TimeBase;
+use crate::seal::lost_labels;
+use crate::stream::Streams;
+use crate::view::{Live, View};
+use crate::write::Writing;
+
+/// Which of the journal's rows are in tables: those of a partition below a sequence, some streams' further.
+#[derive(Debug, Default)]
+struct Covers {
+    partitions: BTreeMap<Partition, (Sequence, BTreeMap<Vec<u8>, Sequence>)>,
+}
+
+impl Covers {
+    fn of(tables: &[TableEntry]) -> Covers {
+        let mut covers = Covers::default();
+        for table in tables {
+            let (below, streams) = covers.partitions.entry(table.partition).or_default();
+            *below = (*below).max(table.covers);
+            for (labels, further) in &table.stream_covers {
+                let known = streams.entry(labels.clone()).or_default();
+                *known = (*known).max(*further);
+            }
+        }
+        covers
+    }
+
+    /// Whether a record of this sequence may have rows that are in tables.
+    fn may_hold(&self, sequence: Sequence) -> bool {
+        self.partitions
+            .values()
+            .any(|(below, streams)| sequence < *below || streams.values().any(|further| sequence < *further))
+    }
+
+    fn holds(&self, partition: Partition, labels: &[u8], sequence: Sequence) -> bool {
+        let Some((below, streams)) = self.partitions.get(&partition) else { return false };
+        sequence < *below || streams.get(labels).is_some_and(|further| sequence < *further)
+    }
+}
+
+/// Opens a store.
+pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<Core>, Report), Error> {
+    options.check()?;
+    let segment_first = Arc::new(AtomicU64::new(0));
+    let journal_options = duramen_journal::Options {
+        kind: KIND,
+        observer: Some(Arc::new(SegmentWatch(segment_first.clone()))),
+        summary_bytes_max: 4096,
+        ..options.journal.clone()
+    };
+    let (journal, journal_report) = Journal::open_with(path, &journal_options, world.clone())?;
+    let catalog = Catalog {
+        disk: world.disk.clone(),
+        folder: path.to_path_buf(),
+        tables: path.join(crate::table::FOLDER),
+        journal_id: journal_report.journal_id,
+    };
+    catalog.prepare()?;
+    let Found { manifest, notes, lost } = catalog.recover()?;
+    let mut report = Report { journal: journal_report, notes, ..Report::default() };
+    report.tables = manifest.tables.len();
+    report.table_rows = manifest.tables.iter().map(|table| table.rows).sum();
+    report.lost_tables = lost
+        .iter()
+        .map(|lost| {
+            let rows = lost.entry.as_ref().map_or(String::new(), |entry| format!(" ({} rows)", entry.rows));
+            format!("table {}{rows}: {}", lost.number, lost.reason)
+        })
+        .collect();
+    let mut writing = Writing::new(journal.epoch());
+    let mut streams = Streams::default();
+    read_names(&journal, &mut writing, &mut streams, &mut report);
+    let tables = manifest.tables.iter().map(|entry| Arc::new(Live::new(entry.clone()))).collect();
+    let covers = Covers::of(&manifest.tables);
+    let core = Arc::new(Core {
+        world,
+        options: options.clone(),
+        journal,
+        catalog,
+        sealing: Mutex::new(None),
+        next_table: AtomicU64::new(manifest.next_table),
+        manifest: Mutex::new(ManifestState { manifest, ..ManifestState::default() }),
+        write: Mutex::new(writing),
+        streams: Mutex::new(streams),
+        view: Mutex::new(View { tables, ..View::default() }),
+        open_tables: Default::default(),
+        segment_first,
+        boot: 0,
+        stopped: AtomicBool::new(false),
+        replaying: AtomicBool::new(true),
+        inline: AtomicBool::new(true),
+        work: Default::default(),
+        sealed: Default::default(),
+    });
+    replay(&core, &covers, &mut report)?;
+    core.replaying.store(false, Ordering::Release);
+    Ok((core, report))
+}
+
+/// Reads the streams' definitions and the sources' positions.
+fn read_names(journal: &Journal, writing: &mut Writing, streams: &mut Streams, report: &mut Report) {
+    let mut scan = journal.scan(..);
+    while let Some(record) = scan.next_borrowed() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                report.unreadable.push(error.to_string());
+                continue;
+            }
+        };
+        let good = match record.kind {
+            KIND_STREAM => stream(record.payload).map(|(id, labels)| streams.define(id, labels, record.sequence)),
+            KIND_POSITION => position(record.payload)
+                .map(|(key, value)| writing.set_position(key.to_vec(), value.to_vec(), record.sequence)),
+            KIND_ROWS | KIND_ROWS_OF_BOOT => Some(()),
+            _ => None,
+        };
+        if good.is_none() {
+            report.unreadable.push(format!("record {} of kind {} makes no sense", record.sequence, record.kind));
+        }
+    }
+    writing.written(journal.written());
+}
+
+/// Puts the rows that no table has into memory.
+fn replay(core: &Arc<Core>, covers: &Covers, report: &mut Report) -> Result<(), Error> {
+    let mut scan = core.journal.scan(..);
+    while let Some(record) = scan.next_borrowed() {
+        // What cannot be read was told of in the first pass.
+        let Ok(record) = record else { continue };
+        if !matches!(record.kind, KIND_ROWS | KIND_ROWS_OF_BOOT) {
+            continue;
+        }
+        let sequence = record.sequence;
+        let Some(chunk) = rows(record.payload, sequence) else {
+            report.unreadable.push(format!("record {sequence} holds no rows that make sense"));
+            continue;
+        };
+        let base = match record.kind {
+            KIND_ROWS => TimeBase::Wall,
+            _ => TimeBase::Boot(chunk.groups[0].arrival.boot),
+        };
+        let all = chunk.len() as u64;
+        let kept = if covers.may_hold(sequence) { uncovered(core, covers, base, &chunk, sequence) } else { chunk };
+        report.replayed += kept.len() as u64;
+        report.skipped += all - kept.len() as u64;
+        let full = {
+            let mut view = lock(&core.view);
+            view.active.insert(base, kept);
+            let full = view.active.bytes() >= core.options.memtable_bytes;
+            if full {
+                core.rotate(&mut view, sequence + 1);
+            }
+            full
+        };
+        if full {
+            core.seal_oldest()?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of a record that no table has.
+fn uncovered(core: &Core, covers: &Covers, base: TimeBase, chunk: &Chunk, sequence: Sequence) -> Chunk {
+    let streams = lock(&core.streams);
+    chunk.filtered(|row| {
+        let id = chunk.streams[row];
+        let partition = Partition::of(base, chunk.times[row]);
+        match streams.get(id) {
+            Some(stream) => !covers.holds(partition, stream.labels().as_bytes(), sequence),
+            None => !covers.holds(partition, lost_labels(id).as_bytes(), sequence),
+        }
+    })
+}

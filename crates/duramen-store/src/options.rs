@@ -1,0 +1,84 @@
+//! What a caller can choose. Owns the defaults, the presets and the check of their ranges.
+
+use std::time::Duration;
+
+use duramen_journal::{Codec, SyncPolicy};
+
+use crate::error::Error;
+
+/// The kind of a store's data folder.
+pub(crate) const KIND: [u8; 8] = *b"store\0\0\0";
+
+/// All settings of a store. Start from [`Options::default`], which suits a device, or [`Options::big`], and change fields.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The journal's settings: its policy says how long rows of sources that cannot wait stay unsynced.
+    pub journal: duramen_journal::Options,
+    /// Unsynced bytes of rows that start a sync before the policy's interval does.
+    pub unsynced_bytes_max: usize,
+    /// Bytes of rows in memory at which they are sealed to a table. Twice as many at most are held while that goes on.
+    pub memtable_bytes: usize,
+    /// Streams known at the same time.
+    pub streams_max: usize,
+    /// Bytes of one row's text and fields at most.
+    pub row_bytes_max: usize,
+    /// zstd's level for tables.
+    pub compression: i32,
+    /// Tables of one level and partition that are merged into one of the next.
+    pub fan_in: usize,
+    /// Bytes above which a table is not merged any more.
+    pub table_bytes_max: u64,
+}
+
+impl Default for Options {
+    /// For a device on unstable power: 16 MB of rows in memory, a journal in segments of 16 MiB, synced each second.
+    fn default() -> Options {
+        Options {
+            journal: duramen_journal::Options {
+                kind: KIND,
+                policy: SyncPolicy::Interval(Duration::from_secs(1)),
+                ..duramen_journal::Options::edge()
+            },
+            unsynced_bytes_max: 64 << 10,
+            memtable_bytes: 16 << 20,
+            streams_max: 50_000,
+            row_bytes_max: 1 << 20,
+            compression: 3,
+            fan_in: 8,
+            table_bytes_max: 1 << 30,
+        }
+    }
+}
+
+impl Options {
+    /// For a machine with memory to spare: 128 MB of rows in memory, a journal in segments of 64 MiB.
+    pub fn big() -> Options {
+        let small = Options::default();
+        Options {
+            journal: duramen_journal::Options { segment_bytes: 64 << 20, codec: Codec::Lz4, ..small.journal.clone() },
+            memtable_bytes: 128 << 20,
+            streams_max: 1_000_000,
+            ..small
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let bad = |option, reason| Err(Error::InvalidOption { option, reason });
+        if self.memtable_bytes < 4 << 10 {
+            return bad("memtable_bytes", "must be at least 4 KiB");
+        }
+        if !(1..=16 << 20).contains(&self.row_bytes_max) {
+            return bad("row_bytes_max", "must be 1 byte to 16 MiB");
+        }
+        if !(1..=19).contains(&self.compression) {
+            return bad("compression", "must be 1 to 19");
+        }
+        if self.fan_in < 2 {
+            return bad("fan_in", "must be at least 2");
+        }
+        if self.streams_max == 0 {
+            return bad("streams_max", "must be at least 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! Answers a query: rows in the order of their times, out of memory and tables, read as they are asked for. Owns what is read and
+//! what is not; a look at the store is taken once, and holds no lock.
+//!
+//! Everything that may hold a row is a *source*: a chunk in memory, a block of a table. Sources are sorted by the first time that
+//! they may hold, and one is opened only when all rows before that time have been given out. Open are therefore only sources
+//! whose times overlap, and of each only what matches.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::chunk::{Chunk, StreamId};
+use crate::core::Core;
+use crate::error::Error;
+use crate::format::table::filter::may_hold;
+use crate::labels::Labels;
+use crate::lock;
+use crate::query::{Direction, Query};
+use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId, TimeBase};
+use crate::seal::lost_labels;
+use crate::store::Store;
+use crate::table::{Block, Table};
+use crate::view::Live;
+
+/// One row of an answer.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What it is known by.
+    pub id: RowId,
+    /// Its stream.
+    pub labels: Labels,
+    /// Its time.
+    pub time: Nanoseconds,
+    /// What the time is counted from.
+    pub base: TimeBase,
+    /// When it reached the store.
+    pub arrival: Arrival,
+    /// Its level.
+    pub level: Level,
+    /// The line, without its end.
+    pub text: Vec<u8>,
+    fields: Vec<u8>,
+}
+
+impl Row {
+    /// Its fields.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields::from_bytes(&self.fields)
+    }
+}
+
+/// What a query looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explained {
+    /// Live tables.
+    pub tables: usize,
+    /// Of those, tables whose times do not meet the query's.
+    pub tables_by_time: usize,
+    /// Blocks of streams that are meant, in tables whose times meet.
+    pub blocks: usize,
+    /// Of those, blocks whose times or levels do not meet.
+    pub blocks_by_time: usize,
+    /// Of those, blocks whose filter says that a word is not there.
+    pub blocks_by_word: usize,
+    /// Blocks read so far.
+    pub blocks_read: usize,
+    /// Stored bytes of them.
+    pub bytes_read: u64,
+    /// Chunks in memory that were looked at.
+    pub chunks: usize,
+    /// Rows given out.
+    pub rows: usize,
+    /// Blocks that could not be read, and why.
+    pub damaged: Vec<String>,
+}
+
+/// Something that may hold rows.
+struct Source {
+    /// First and last time that it may hold, as order counts.
+    times: (Order, Order),
+    place: Place,
+}
+
+enum Place {
+    Chunk(TimeBase, Arc<Chunk>),
+    Block { table: usize, stream: usize, block: usize },
+}
+
+/// What rows are sorted by: rows of boots without a clock come before all others.
+type Order = (bool, i64, RowId);
+
+/// Rows of an open source that match, in order.
+enum Opened {
+    Chunk(Arc<Chunk>),
+    Block(Arc<Block>, Labels),
+}
+
+struct Open {
+    rows: Opened,
+    base: TimeBase,
+    /// Rows that match, in the order of the answer; those before `next` are given out.
+    matching: Vec<u32>,
+    next: usize,
+}
+
+/// A table that may hold rows of the answer.
+struct Reading {
+    live: Arc<Live>,
+    table: Arc<Table>,
+}
+
+/// The answer to a query, row by row. After an error that names a damaged place it goes on behind it.
+pub struct Rows {
+    query: Query,
+    levels: u16,
+    /// The next one last.
+    sources: Vec<Source>,
+    open: Vec<Option<Open>>,
+    heap: BinaryHeap<Keyed>,
+    tables: Vec<Reading>,
+    names: BTreeMap<StreamId, Option<Labels>>,
+    explained: Explained,
+    left: usize,
+}
+
+/// An open source's next row; the heap gives the one that comes first in the answer.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Keyed {
+    key: Key,
+    open: Reverse<usize>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Forward(Reverse<Order>),
+    Backward(Order),
+}
+
+impl Store {
+    /// Answers a query with the rows that are there now; rows that come later are not in it. Memory: the matching rows of as many
+    /// sources as overlap at one time.
+    ///
+    /// # Errors
+    /// A table that cannot be opened; see also [`Rows`].
+    pub fn query(&self, query: Query) -> Result<Rows, Error> {
+        Rows::new(self.core(), query)
+    }
+}
+
+impl Rows {
+    fn new(core: &Core, query: Query) -> Result<Rows, Error> {
+        core.settle(&mut lock(&core.write));
+        let (chunks, tables) = {
+            let view = lock(&core.view);
+            let mut chunks = view.active.chunks();
+            view.sealed.iter().for_each(|sealed| chunks.extend(sealed.rows.chunks()));
+            (chunks, view.tables.clone())
+        };
+        let mut rows = Rows {
+            levels: query.levels(),
+            left: query.limit.unwrap_or(usize::MAX),
+            sources: Vec::new(),
+            open: Vec::new(),
+            heap: BinaryHeap::new(),
+            tables: Vec::new(),
+            names: rows_names(core, &chunks, &query),
+            explained: Explained { tables: tables.len(), ..Explained::default() },
+            query,
+        };
+        for (base, chunk) in chunks {
+            rows.add_chunk(base, chunk);
+        }
+        for live in tables {
+            rows.add_table(core, live)?;
+        }
+        match rows.query.direction {
+            Direction::Forward => rows.sources.sort_by_key(|source| Reverse(source.times.0)),
+            Direction::Backward => rows.sources.sort_by_key(|source| source.times.1),
+        }
+        Ok(rows)
+    }
+
+    /// What was looked at so far.
+    pub fn explained(&self) -> &Explained {
+        &self.explained
+    }
+
+    /// Whether times of a base may be in the answer.
+    fn meets(&self, base: TimeBase, times: (Nanoseconds, Nanoseconds)) -> bool {
+        match base {
+            TimeBase::Wall => {
+                self.query.from.is_none_or(|from| times.1 >= from) && self.query.to.is_none_or(|to| times.0 < to)
+            }
+            TimeBase::Boot(_) => self.query.from.is_none(),
+        }
+    }
+
+    fn add_chunk(&mut self, base: TimeBase, chunk: Arc<Chunk>) {
+        let (Some(&first), Some(&last)) = (chunk.times.iter().min(), chunk.times.iter().max()) else { return };
+        if self.meets(base, (first, last)) {
+            let times = (order(base, first, RowId::default()), order(base, last, RowId::from_number(u64::MAX)));
+            self.sources.push(Source { times, place: Place::Chunk(base, chunk) });
+        }
+    }
+
+    fn add_table(&mut self, core: &Core, live: Arc<Live>) -> Result<(), Error> {
+        let base = live.entry.partition.base();
+        if !self.meets(base, live.entry.times) {
+            self.explained.tables_by_time += 1;
+            return Ok(());
+        }
+        let table = match core.open_tables.get(&live, &core.catalog) {
+            Ok(table) => table,
+            Err(error @ Error::DamagedTable { .. }) => {
+                self.explained.damaged.push(error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut tokens = Vec::new();
+        self.query.filters.iter().for_each(|filter| filter.tokens(&mut tokens));
+        let filters = if tokens.is_empty() { Vec::new() } else { self.filters(&table) };
+        let at = self.tables.len();
+        for (number, stream) in table.index.streams.iter().enumerate() {
+            if !self.query.selector.selects(&stream.labels) {
+                continue;
+            }
+            for (block, entry) in stream.blocks.iter().enumerate() {
+                self.explained.blocks += 1;
+                let times = (entry.first_time, entry.last_time);
+                if !self.meets(base, times) || entry.levels & self.levels == 0 {
+                    self.explained.blocks_by_time += 1;
+                    continue;
+                }
+                let from = entry.filter_offset as usize;
+                let own = filters.get(from..from + entry.filter_bytes as usize).unwrap_or(&[]);
+                if !tokens.iter().all(|&token| may_hold(own, token)) {
+                    self.explained.blocks_by_word += 1;
+                    continue;
+                }
+                let times =
+                    (order(base, times.0, RowId::default()), order(base, times.1, RowId::from_number(u64::MAX)));
+                self.sources.push(Source { times, place: Place::Block { table: at, stream: number, block } });
+            }
+        }
+        self.tables.push(Reading { live, table });
+        Ok(())
+    }
+
+    /// A table's filters; without them every block may hold every word.
+    fn filters(&mut self, table: &Table) -> Vec<u8> {
+        table.filters().unwrap_or_else(|error| {
+            self.explained.damaged.push(error.to_string());
+            Vec::new()
+        })
+    }
+
+    /// Opens the next source.
+    fn open(&mut self, source: Source) -> Result<(), Error> {
+        let opened = match source.place {
+            Place::Chunk(base, chunk) => {
+                self.explained.chunks += 1;
+                self.open_chunk(base, chunk)
+            }
+            Place::Block { table, stream, block } => self.open_block(table, stream, block)?,
+        };
+        let Some(mut opened) = opened else { return Ok(()) };
+        if self.query.direction == Direction::Backward {
+            opened.matching.reverse();
+        }
+        let key = self.key(&opened);
+        let place = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
+        if place == self.open.len() {
+            self.open.push(None);
+        }
+        self.open[place] = Some(opened);
+        self.heap.push(Keyed { key, open: Reverse(place) });
+        Ok(())
+    }
+
+    fn key(&self, open: &Open) -> Key {
+        let order = open.order(open.matching[open.next] as usize);
+        match self.query.direction {
+            Direction::Forward => Key::Forward(Reverse(order)),
+            Direction::Backward => Key::Backward(order),
+        }
+    }
+
+    fn passes(&self, base: TimeBase, time: Nanoseconds, level: u8, text: &[u8], fields: Fields<'_>) -> bool {
+        self.levels & 1 << level != 0
+            && self.meets(base, (time, time))
+            && self.query.filters.iter().all(|filter| filter.passes(text))
+            && self.query.fields.iter().all(|filter| filter.passes(fields))
+    }
+
+    fn open_chunk(&self, base: TimeBase, chunk: Arc<Chunk>) -> Option<Open> {
+        let may = self.query.filters.iter().all(|filter| filter.may_pass_in(&chunk.text));
+        let rows: Range<usize> = if may { 0..chunk.len() } else { 0..0 };
+        let matching = rows.filter(|&row| {
+            self.names.get(&chunk.streams[row]).is_some_and(Option::is_some)
+                && self.passes(base, chunk.times[row], chunk.levels[row], chunk.text(row), chunk.fields(row))
+        });
+        let mut matching: Vec<u32> = matching.map(|row| row as u32).collect();
+        if matching.is_empty() {
+            return None;
+        }
+        // Rows lie in the order in which they came.
+        matching.sort_by_key(|&row| chunk.times[row as usize]);
+        Some(Open { rows: Opened::Chunk(chunk), base, matching, next: 0 })
+    }
+
+    fn open_block(&mut self, table: usize, stream: usize, block: usize) -> Result<Option<Open>, Error> {
+        let Reading { table, live } = &self.tables[table];
+        let base = live.entry.partition.base();
+        let stream = &table.index.streams[stream];
+        let entry = &stream.blocks[block];
+        self.explained.blocks_read += 1;
+        let mut reader = table.stream(stream)?;
+        let text = table.text(&mut reader, entry)?;
+        self.explained.bytes_read += u64::from(entry.text.stored);
+        if !self.query.filters.iter().all(|filter| filter.may_pass_in(&text)) {
+            return Ok(None);
+        }
+        self.explained.bytes_read += u64::from(entry.numbers.stored) + u64::from(entry.fields.stored);
+        let numbers = table.numbers(&mut reader, entry)?;
+        let block = Block { numbers, text, fields: table.fields(&mut reader, entry)? };
+        let labels = stream.labels.clone();
+        let matching = (0..block.numbers.len()).filter(|&row| {
+            let (time, level) = (block.numbers.times[row], block.numbers.levels[row]);
+            self.passes(base, time, level, block.text(row), block.fields(row))
+        });
+        let matching: Vec<u32> = matching.map(|row| row as u32).collect();
+        let rows = Opened::Block(Arc::new(block), labels);
+        Ok((!matching.is_empty()).then_some(Open { rows, base, matching, next: 0 }))
+    }
+
+    /// Whether the next source may hold a row that comes before all that are open.
+    fn must_open(&self) -> bool {
+        let (Some(source), Some(top)) = (self.sources.last(), self.heap.peek()) else {
+            return !self.sources.is_empty();
+        };
+        match &top.key {
+            Key::Forward(Reverse(order)) => source.times.0 <= *order,
+            Key::Backward(order) => source.times.1 >= *order,
+        }
+    }
+
+    fn take(&mut self) -> Option<Row> {
+        let Keyed { open: Reverse(place), .. } = self.heap.pop()?;
+        let mut open = self.open[place].take()?;
+        let row = open.row(open.matching[open.next] as usize, &self.names);
+        open.next += 1;
+        if open.next < open.matching.len() {
+            let key = self.key(&open);
+            self.open[place] = Some(open);
+            self.heap.push(Keyed { key, open: Reverse(place) });
+        }
+        Some(row)
+    }
+}
+
+/// The streams in some chunks that a query means, by number.
+fn rows_names(core: &Core, chunks: &[(TimeBase, Arc<Chunk>)], query: &Query) -> BTreeMap<StreamId, Option<Labels>> {
+    let streams = lock(&core.streams);
+    let mut names = BTreeMap::new();
+    for (_, chunk) in chunks {
+        let mut before = None;
+        for &id in &chunk.streams {
+            if before == Some(id) {
+                continue;
+            }
+            before = Some(id);
+            names.entry(id).or_insert_with(|| {
+                let labels = streams.get(id).map_or_else(|| lost_labels(id), |stream| stream.labels().clone());
+                query.selector.selects(&labels).then_some(labels)
+            });
+        }
+    }
+    names
+}
+
+fn order(base: TimeBase, time: Nanoseconds, id: RowId) -> Order {
+    (base == TimeBase::Wall, time, id)
+}
+
+impl Open {
+    fn order(&self, row: usize) -> Order {
+        match &self.rows {
+            Opened::Chunk(chunk) => order(self.base, chunk.times[row], chunk.id(row)),
+            Opened::Block(block, _) => order(self.base, block.numbers.times[row], block.numbers.ids[row]),
+        }
+    }
+
+    fn row(&self, row: usize, names: &BTreeMap<StreamId, Option<Labels>>) -> Row {
+        match &self.rows {
+            Opened::Chunk(chunk) => Row {
+                id: chunk.id(row),
+                labels: names.get(&chunk.streams[row]).cloned().flatten().expect("only named rows match"),
+                time: chunk.times[row],
+                base: self.base,
+                arrival: chunk.arrival(row),
+                level: Level::from_byte(chunk.levels[row]),
+                text: chunk.text(row).to_vec(),
+                fields: chunk.field_bytes(row).to_vec(),
+            },
+            Opened::Block(block, labels) => Row {
+                id: block.numbers.ids[row],
+                labels: labels.clone(),
+                time: block.numbers.times[row],
+                base: self.base,
+                arrival: block.numbers.arrival(row),
+                level: Level::from_byte(block.numbers.levels[row]),
+                text: block.text(row).to_vec(),
+                fields: block.field_bytes(row).to_vec(),
+            },
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        while self.must_open() {
+            let source = self.sources.pop()?;
+            if let Err(error) = self.open(source) {
+                self.explained.damaged.push(error.to_string());
+                return Some(Err(error));
+            }
+        }
+        let row = self.take()?;
+        self.left -= 1;
+        self.explained.rows += 1;
+        Some(Ok(row))
+    }
+}

@@ -1,0 +1,35 @@
+//! What opening a store found, for people. Owns the words.
+
+use std::fmt;
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The journal's part.
+    pub journal: duramen_journal::Report,
+    /// Live tables.
+    pub tables: usize,
+    /// Rows in them.
+    pub table_rows: u64,
+    /// Rows read from the journal, because no table holds them yet.
+    pub replayed: u64,
+    /// Rows of the journal that tables held already.
+    pub skipped: u64,
+    /// Records of the journal that could not be read or made no sense, and why.
+    pub unreadable: Vec<String>,
+    /// Tables whose rows cannot be had, and why.
+    pub lost_tables: Vec<String>,
+    /// What else a reader should know.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.journal.fmt(f)?;
+        writeln!(f, "tables    {} ({} rows)", self.tables, self.table_rows)?;
+        writeln!(f, "replayed  {} rows; {} were in tables already", self.replayed, self.skipped)?;
+        self.lost_tables.iter().try_for_each(|lost| writeln!(f, "lost      {lost}"))?;
+        self.unreadable.iter().try_for_each(|place| writeln!(f, "lost      {place}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))
+    }
+}

@@ -1,0 +1,22 @@
+//! Figures of a store. Owns their shape.
+
+/// One look at a store's figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The journal's.
+    pub journal: duramen_journal::Stats,
+    /// Streams known.
+    pub streams: usize,
+    /// Bytes of rows in memory.
+    pub memory_bytes: usize,
+    /// Memtables that are being sealed.
+    pub sealing: usize,
+    /// Live tables.
+    pub tables: usize,
+    /// Their bytes.
+    pub table_bytes: u64,
+    /// Their rows.
+    pub table_rows: u64,
+    /// The bytes of text in them, before compression.
+    pub text_bytes: u64,
+}

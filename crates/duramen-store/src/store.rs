@@ -1,0 +1,225 @@
+//! A store, open for writing: the handle that users hold. Owns the life of the threads; the writing is [`crate::write`]'s, the
+//! sealing [`crate::flush`]'s, opening [`crate::open`]'s, reading [`crate::query`]'s.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use duramen_journal::disk::{Worker, World};
+use duramen_journal::{Level as Safety, Sequence, SyncPolicy, Ticket};
+
+use crate::batch::Batch;
+use crate::core::Core;
+use crate::error::Error;
+use crate::labels::Labels;
+use crate::options::Options;
+use crate::report::Report;
+use crate::stats::Stats;
+use crate::stream::Stream;
+
+/// How soon one append is to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// At once: for whoever waits for the answer.
+    #[default]
+    Now,
+    /// As the journal's policy says: for whoever cannot wait.
+    Policy,
+    /// Within this time.
+    Within(std::time::Duration),
+}
+
+/// A store, open for writing. Clones share it; the last one that is dropped closes it.
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    core: Arc<Core>,
+    worker: std::sync::Mutex<Option<Box<dyn Worker>>>,
+}
+
+impl Handle {
+    fn end(&self) -> Result<(), Error> {
+        self.core.stop();
+        if let Some(worker) = crate::lock(&self.worker).take() {
+            worker.join();
+        }
+        self.core.close()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+/// The receipt of one append. Awaiting it waits as [`Receipt::wait`] does.
+#[must_use = "the rows are not durable yet: wait, await, or drop the receipt on purpose"]
+#[derive(Debug)]
+pub struct Receipt {
+    ticket: Option<Ticket>,
+}
+
+impl Receipt {
+    /// How safe the rows are by now.
+    ///
+    /// # Errors
+    /// The append failed: nothing of it is or will be stored, or the journal failed under it.
+    pub fn level(&self) -> Result<Safety, Error> {
+        match &self.ticket {
+            Some(ticket) => Ok(ticket.level()?),
+            None => Ok(Safety::Durable),
+        }
+    }
+
+    /// The last sequence that the append takes in the journal; 0 for an empty one.
+    pub fn sequence(&self) -> Sequence {
+        self.ticket.as_ref().map_or(0, Ticket::last)
+    }
+
+    /// Blocks until rows and positions survive a power cut.
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub fn wait(self) -> Result<(), Error> {
+        match self.ticket {
+            Some(ticket) => Ok(ticket.wait().map(|_| ())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `call` when the rows are durable or have failed, as [`Ticket::on_durable`].
+    pub fn on_durable(self, call: impl FnOnce(Result<(), Error>) + Send + 'static) {
+        match self.ticket {
+            Some(ticket) => ticket.on_durable(move |result| call(result.map(|_| ()).map_err(Error::from))),
+            None => call(Ok(())),
+        }
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.ticket {
+            Some(ticket) => Pin::new(ticket).poll(context).map(|result| Ok(result.map(|_| ())?)),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Store {
+    /// Opens, or creates, the store in a folder of the real disk, with default options.
+    ///
+    /// # Errors
+    /// The journal's; a table's or the manifest's that cannot be read or written.
+    pub fn open(path: impl AsRef<Path>) -> Result<(Store, Report), Error> {
+        Store::open_with(path, &Options::default(), World::real())
+    }
+
+    /// Opens with options, on any disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: &Options, world: World) -> Result<(Store, Report), Error> {
+        let (core, report) = crate::open::open(path.as_ref(), options, world.clone())?;
+        let work = core.clone();
+        let spawned = world.environment.spawn("duramen-store", Box::new(move || work.work()));
+        let worker = spawned.map_err(|error| Error::io("start a thread for", path.as_ref(), error))?;
+        core.set_inline(worker.is_none());
+        Ok((Store { handle: Arc::new(Handle { core, worker: std::sync::Mutex::new(worker) }) }, report))
+    }
+
+    /// The stream of these labels, to append to.
+    ///
+    /// # Errors
+    /// [`Error::TooManyStreams`].
+    pub fn stream(&self, labels: &Labels) -> Result<Stream, Error> {
+        self.core().stream(labels)
+    }
+
+    /// Appends a batch: after any crash all of it is there, or nothing. Its rows are visible to queries at once.
+    ///
+    /// Waits while the memory for rows is full and a table is being written.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], before anything is written; the journal's; a table's, if there is no more room in memory because
+    /// none can be written.
+    pub fn append(&self, batch: Batch, how: Durability) -> Result<Receipt, Error> {
+        let ticket = self.core().append(batch, how)?;
+        if self.core().is_inline() {
+            // The batch is taken; what fails here is tried again, and tells of itself when memory is full.
+            let _ = self.core().tend();
+        }
+        Ok(Receipt { ticket })
+    }
+
+    /// Where a source stands, as the last batch that said so.
+    pub fn position(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.core().position(key)
+    }
+
+    /// All sources' positions whose keys begin with these bytes.
+    pub fn positions(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.core().positions(prefix)
+    }
+
+    /// Makes everything appended so far durable.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.core().sync()
+    }
+
+    /// Makes tables of all rows in memory, and gives the journal's space back.
+    ///
+    /// # Errors
+    /// The journal's, a table's, the manifest's: the rows stay in memory and in the journal.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.core().seal_all()
+    }
+
+    /// Changes how long rows of sources that cannot wait stay unsynced.
+    pub fn set_policy(&self, policy: SyncPolicy) {
+        self.core().journal.set_policy(policy);
+    }
+
+    /// All figures.
+    pub fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    /// Runs due work now. Needed only in an environment without threads.
+    ///
+    /// # Errors
+    /// The work's.
+    pub fn tick(&self) -> Result<(), Error> {
+        self.core().journal.tick();
+        self.core().tend()
+    }
+
+    /// Closes: everything appended becomes durable. Rows in memory stay in the journal, from which opening reads them.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn close(&self) -> Result<(), Error> {
+        self.handle.end()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("journal", &self.core().journal).finish_non_exhaustive()
+    }
+}

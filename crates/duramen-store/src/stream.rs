@@ -1,0 +1,155 @@
+//! The streams that are known: labels to numbers and back. Owns the numbers, and which definition of a stream the journal
+//! holds; a stream that nobody uses any more is forgotten.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use duramen_journal::Sequence;
+
+use crate::chunk::StreamId;
+use crate::error::Error;
+use crate::labels::Labels;
+
+/// A stream of a store, to append to. Cheap to clone; keep it as long as rows of it come.
+#[derive(Clone)]
+pub struct Stream {
+    named: Arc<Named>,
+}
+
+struct Named {
+    id: StreamId,
+    labels: Labels,
+    /// Where the journal defines it last; 0: nowhere.
+    defined: AtomicU64,
+}
+
+impl Stream {
+    /// Its labels.
+    pub fn labels(&self) -> &Labels {
+        &self.named.labels
+    }
+
+    pub(crate) fn id(&self) -> StreamId {
+        self.named.id
+    }
+
+    pub(crate) fn defined(&self) -> Sequence {
+        self.named.defined.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_defined(&self, sequence: Sequence) {
+        self.named.defined.store(sequence, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.labels(), f)
+    }
+}
+
+/// All known streams.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    by_labels: BTreeMap<Labels, Stream>,
+    by_id: BTreeMap<StreamId, Stream>,
+    next: u32,
+}
+
+impl Streams {
+    /// The stream of these labels; made if it is new.
+    pub fn name(&mut self, labels: &Labels, max: usize) -> Result<Stream, Error> {
+        if let Some(stream) = self.by_labels.get(labels) {
+            return Ok(stream.clone());
+        }
+        if self.by_labels.len() >= max {
+            return Err(Error::TooManyStreams { max });
+        }
+        let id = StreamId(self.next);
+        self.next = self.next.checked_add(1).ok_or(Error::TooManyStreams { max })?;
+        Ok(self.insert(id, labels.clone(), 0))
+    }
+
+    fn insert(&mut self, id: StreamId, labels: Labels, defined: Sequence) -> Stream {
+        let stream = Stream { named: Arc::new(Named { id, labels: labels.clone(), defined: AtomicU64::new(defined) }) };
+        self.by_labels.insert(labels, stream.clone());
+        self.by_id.insert(id, stream.clone());
+        stream
+    }
+
+    /// A definition that the journal holds.
+    pub fn define(&mut self, id: StreamId, labels: Labels, sequence: Sequence) {
+        self.next = self.next.max(id.0.saturating_add(1));
+        match self.by_id.get(&id) {
+            Some(stream) if *stream.labels() == labels => stream.set_defined(sequence.max(stream.defined())),
+            _ => _ = self.insert(id, labels, sequence),
+        }
+    }
+
+    pub fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.by_id.get(&id)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.by_id.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_labels.len()
+    }
+
+    /// Forgets streams that nobody holds, and that `used` does not name.
+    pub fn forget(&mut self, used: &[StreamId]) {
+        self.by_id.retain(|id, stream| {
+            let shares = if self.by_labels.get(stream.labels()).is_some_and(|other| other.id() == *id) { 2 } else { 1 };
+            let keep = Arc::strong_count(&stream.named) > shares || used.binary_search(id).is_ok();
+            if !keep && shares == 2 {
+                self.by_labels.remove(stream.labels());
+            }
+            keep
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(app: &str) -> Labels {
+        Labels::new([("app", app)]).unwrap()
+    }
+
+    #[test]
+    fn a_stream_has_one_number_until_it_is_forgotten() {
+        let mut streams = Streams::default();
+        let a = streams.name(&labels("a"), 2).unwrap();
+        let b = streams.name(&labels("b"), 2).unwrap();
+        assert_eq!(streams.name(&labels("a"), 2).unwrap().id(), a.id());
+        assert!(matches!(streams.name(&labels("c"), 2), Err(Error::TooManyStreams { max: 2 })));
+        let id = b.id();
+        drop(b);
+        streams.forget(&[id]);
+        assert_eq!(streams.len(), 2, "rows of it are still in memory");
+        streams.forget(&[]);
+        assert_eq!(streams.len(), 1);
+        assert!(streams.get(id).is_none() && streams.get(a.id()).is_some());
+        assert_ne!(streams.name(&labels("b"), 2).unwrap().id(), id, "a number is never given twice");
+    }
+
+    #[test]
+    fn definitions_of_one_stream_under_two_numbers_serve_both() {
+        let mut streams = Streams::default();
+        streams.define(StreamId(4), labels("a"), 10);
+        streams.define(StreamId(9), labels("a"), 20);
+        streams.define(StreamId(9), labels("a"), 30);
+        assert_eq!(streams.get(StreamId(4)).unwrap().labels(), &labels("a"));
+        assert_eq!(streams.name(&labels("a"), 9).unwrap().id(), StreamId(9));
+        assert_eq!(streams.get(StreamId(9)).unwrap().defined(), 30);
+        assert_eq!(streams.name(&labels("b"), 9).unwrap().id(), StreamId(10));
+        streams.forget(&[]);
+        assert_eq!(streams.len(), 0);
+    }
+}

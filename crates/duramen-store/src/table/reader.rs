@@ -1,0 +1,200 @@
+//! Reads one table: its index, its filters, a block at a time. Every byte is checked before it is believed; nothing is kept
+//! but the index.
+
+use std::path::{Path, PathBuf};
+
+use duramen_journal::disk::{Access, Disk, DiskFile, read_full_at};
+
+use crate::error::Error;
+use crate::format::table::block::Numbers;
+use crate::format::table::{
+    Binding, BlockEntry, Fault, HEADER_BYTES, Index, Section, StreamEntry, TRAILER_BYTES, Trailer, VERSION,
+    check_header,
+};
+use crate::row::Fields;
+use crate::table;
+
+/// An open table.
+pub(crate) struct Table {
+    pub binding: Binding,
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub index: Index,
+    file: Box<dyn DiskFile>,
+}
+
+/// A block's rows.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    pub numbers: Numbers,
+    pub text: Vec<u8>,
+    pub fields: Vec<u8>,
+}
+
+impl Block {
+    pub fn text(&self, row: usize) -> &[u8] {
+        part(&self.text, &self.numbers.text_ends, row)
+    }
+
+    pub fn field_bytes(&self, row: usize) -> &[u8] {
+        part(&self.fields, &self.numbers.field_ends, row)
+    }
+
+    pub fn fields(&self, row: usize) -> Fields<'_> {
+        Fields::from_bytes(self.field_bytes(row))
+    }
+}
+
+fn part<'a>(bytes: &'a [u8], ends: &[u32], row: usize) -> &'a [u8] {
+    let from = if row == 0 { 0 } else { ends[row - 1] };
+    &bytes[from as usize..ends[row] as usize]
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("number", &self.binding.number).finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    /// Opens a table and reads its index.
+    pub fn open(disk: &dyn Disk, folder: &Path, binding: Binding) -> Result<Table, Error> {
+        let path = folder.join(table::name(binding.number));
+        let file = disk.open(&path, Access::Read).map_err(|error| Error::io("open", &path, error))?;
+        let bytes = file.bytes().map_err(|error| Error::io("measure", &path, error))?;
+        let damaged = |offset, reason| Error::DamagedTable { path: path.clone(), offset, reason };
+        let told = |fault, offset| match fault {
+            Fault::Damaged(reason) => damaged(offset, reason),
+            Fault::Newer(found) => Error::NewerFormat { path: path.clone(), found, supported: VERSION },
+        };
+        if bytes < (HEADER_BYTES + TRAILER_BYTES) as u64 {
+            return Err(damaged(0, "shorter than any table"));
+        }
+        let head = read_exact(&*file, &path, 0, HEADER_BYTES)?;
+        check_header(&head, &binding).map_err(|fault| told(fault, 0))?;
+        let trailer_offset = bytes - TRAILER_BYTES as u64;
+        let tail = read_exact(&*file, &path, trailer_offset, TRAILER_BYTES)?;
+        let trailer = Trailer::decode(&tail, &binding, bytes).map_err(|fault| told(fault, trailer_offset))?;
+        let place = Place { file: &*file, path: &path, binding: &binding };
+        let index = place.section(trailer.index_offset, &trailer.index, &mut decompressor(&[], &path)?)?;
+        let index = Index::decode(&index).ok_or_else(|| damaged(trailer.index_offset, "the index makes no sense"))?;
+        let (filters_offset, filters) = index.filters;
+        if filters_offset + u64::from(filters.stored) != trailer.index_offset {
+            return Err(damaged(trailer.index_offset, "the filters' place does not meet the index"));
+        }
+        Ok(Table { binding, path, bytes, index, file })
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { file: &*self.file, path: &self.path, binding: &self.binding }
+    }
+
+    /// The filters of all blocks.
+    pub fn filters(&self) -> Result<Vec<u8>, Error> {
+        let (offset, section) = &self.index.filters;
+        self.place().stored(*offset, section)
+    }
+
+    /// What a stream's blocks are read with.
+    pub fn stream(&self, stream: &StreamEntry) -> Result<StreamReader, Error> {
+        let plain = decompressor(&[], &self.path)?;
+        let text = match &stream.dictionary {
+            None => None,
+            Some((offset, section)) => {
+                let mut plain = decompressor(&[], &self.path)?;
+                let dictionary = self.place().section(*offset, section, &mut plain)?;
+                Some(decompressor(&dictionary, &self.path)?)
+            }
+        };
+        Ok(StreamReader { plain, text })
+    }
+
+    /// A block's numbers.
+    pub fn numbers(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Numbers, Error> {
+        let bytes = self.place().section(block.offset, &block.numbers, &mut reader.plain)?;
+        Numbers::decode(&bytes, block.rows as usize, block.text.raw, block.fields.raw).ok_or_else(|| {
+            let reason = "the numbers of a block make no sense";
+            Error::DamagedTable { path: self.path.clone(), offset: block.offset, reason }
+        })
+    }
+
+    /// A block's text, all rows' behind each other.
+    pub fn text(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Vec<u8>, Error> {
+        let StreamReader { plain, text } = reader;
+        self.place().section(block.text_offset(), &block.text, text.as_mut().unwrap_or(plain))
+    }
+
+    /// A block's fields, all rows' behind each other.
+    pub fn fields(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Vec<u8>, Error> {
+        self.place().section(block.fields_offset(), &block.fields, &mut reader.plain)
+    }
+
+    /// All of a block.
+    #[cfg(test)]
+    pub fn block(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Block, Error> {
+        let numbers = self.numbers(reader, block)?;
+        Ok(Block { numbers, text: self.text(reader, block)?, fields: self.fields(reader, block)? })
+    }
+}
+
+/// The decompressors of one stream of one table.
+pub(crate) struct StreamReader {
+    plain: zstd::bulk::Decompressor<'static>,
+    text: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+fn decompressor(dictionary: &[u8], path: &Path) -> Result<zstd::bulk::Decompressor<'static>, Error> {
+    let made = match dictionary {
+        [] => zstd::bulk::Decompressor::new(),
+        _ => zstd::bulk::Decompressor::with_dictionary(dictionary),
+    };
+    made.map_err(|error| Error::io("prepare decompression for", path, error))
+}
+
+/// A file, and what its checksums are bound to.
+struct Place<'a> {
+    file: &'a dyn DiskFile,
+    path: &'a Path,
+    binding: &'a Binding,
+}
+
+impl Place<'_> {
+    fn damaged(&self, offset: u64, reason: &'static str) -> Error {
+        Error::DamagedTable { path: self.path.to_path_buf(), offset, reason }
+    }
+
+    /// A section's bytes as they are stored, checked.
+    fn stored(&self, offset: u64, section: &Section) -> Result<Vec<u8>, Error> {
+        let bytes = read_exact(self.file, self.path, offset, section.stored as usize)?;
+        if self.binding.checksum(offset, &bytes) != section.checksum {
+            return Err(self.damaged(offset, "a checksum is wrong"));
+        }
+        Ok(bytes)
+    }
+
+    /// A section's contents.
+    fn section(
+        &self,
+        offset: u64,
+        section: &Section,
+        decompressor: &mut zstd::bulk::Decompressor<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        let stored = self.stored(offset, section)?;
+        if section.stored == section.raw {
+            return Ok(stored);
+        }
+        match decompressor.decompress(&stored, section.raw as usize) {
+            Ok(raw) if raw.len() == section.raw as usize => Ok(raw),
+            _ => Err(self.damaged(offset, "a part cannot be decompressed")),
+        }
+    }
+}
+
+fn read_exact(file: &dyn DiskFile, path: &Path, offset: u64, bytes: usize) -> Result<Vec<u8>, Error> {
+    let mut buffer = vec![0; bytes];
+    let read = read_full_at(file, &mut buffer, offset).map_err(|error| Error::read(path, offset, error))?;
+    if read < bytes {
+        return Err(Error::DamagedTable { path: path.to_path_buf(), offset, reason: "the file ends too early" });
+    }
+    Ok(buffer)
+}

@@ -1,0 +1,246 @@
+//! Appending: journal first, then memory, in one order. Owns positions, and what a refused append takes back.
+//!
+//! Invariants of [`Writing`], under its lock:
+//! 1. Rows go into memory in the order of their sequences.
+//! 2. A stream's definition stands in the same batch as its first row of each segment.
+//! 3. What the journal refused (a full disk) is in neither memory nor positions once [`Core::settle`] has run, and nothing is
+//!    appended before it has.
+
+use std::collections::BTreeMap;
+
+use duramen_journal::{Append, Class, Error as JournalError, Sequence, Ticket, WhenFull};
+
+use crate::batch::Batch;
+use crate::chunk::{Chunk, Group};
+use crate::core::Core;
+use crate::error::Error;
+use crate::format::batch::{KIND_STREAM, LOG, put_stream};
+use crate::lock;
+use crate::memtable::Memtable;
+use crate::row::{Arrival, TimeBase};
+use crate::store::Durability;
+use crate::view::Sealed;
+
+/// Bytes of a position's key and value at most.
+const POSITION_BYTES_MAX: usize = 64 << 10;
+
+/// A source's position, and the record that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub value: Vec<u8>,
+    pub at: Sequence,
+}
+
+/// What appends change, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Writing {
+    /// The journal's epoch that all rows in memory belong to.
+    pub epoch: u64,
+    pub positions: BTreeMap<Vec<u8>, Position>,
+    /// What positions were before records that may still be refused, oldest first.
+    undo: Vec<(Sequence, Vec<u8>, Option<Position>)>,
+    unsynced_bytes: usize,
+}
+
+impl Writing {
+    pub fn new(epoch: u64) -> Writing {
+        Writing { epoch, ..Writing::default() }
+    }
+
+    pub fn set_position(&mut self, key: Vec<u8>, value: Vec<u8>, at: Sequence) {
+        let before = self.positions.insert(key.clone(), Position { value, at });
+        self.undo.push((at, key, before));
+    }
+
+    /// Forgets how to undo what is written.
+    pub fn written(&mut self, upto: Sequence) {
+        let settled = self.undo.partition_point(|(at, ..)| *at <= upto);
+        self.undo.drain(..settled);
+    }
+
+    /// Takes back all positions of records above a sequence.
+    fn undo_above(&mut self, sequence: Sequence) {
+        while self.undo.last().is_some_and(|(at, ..)| *at > sequence) {
+            let Some((_, key, before)) = self.undo.pop() else { break };
+            match before {
+                Some(position) => _ = self.positions.insert(key, position),
+                None => _ = self.positions.remove(&key),
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Checks a batch against the bounds.
+    fn check(&self, batch: &Batch) -> Result<(), Error> {
+        let row_max = self.options.row_bytes_max;
+        for chunk in [&batch.wall, &batch.boot] {
+            let longest = |ends: &[u32]| {
+                let begins = std::iter::once(0).chain(ends.iter().copied());
+                ends.iter().zip(begins).map(|(end, begin)| (end - begin) as usize).max().unwrap_or(0)
+            };
+            let longest = longest(&chunk.text_ends).max(longest(&chunk.field_ends));
+            if longest > row_max {
+                return Err(Error::TooLarge { what: "row", bytes: longest as u64, max: row_max as u64 });
+            }
+        }
+        let position = batch.positions.iter().map(|(key, value)| key.len() + value.len()).max().unwrap_or(0);
+        if position > POSITION_BYTES_MAX {
+            return Err(Error::TooLarge { what: "position", bytes: position as u64, max: POSITION_BYTES_MAX as u64 });
+        }
+        if batch.is_too_long() {
+            let max = crate::row::ROWS_PER_RECORD_MAX as u64;
+            return Err(Error::TooLarge { what: "batch", bytes: batch.len() as u64, max });
+        }
+        Ok(())
+    }
+
+    /// Appends a batch; `None`: it was empty.
+    pub fn append(&self, mut batch: Batch, how: Durability) -> Result<Option<Ticket>, Error> {
+        self.check(&batch)?;
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        self.make_room()?;
+        batch.streams.sort_unstable_by_key(|stream| stream.id());
+        batch.streams.dedup_by_key(|stream| stream.id());
+        let arrival = self.arrival();
+        let mut records = batch.records(arrival);
+        let mut write = lock(&self.write);
+        let ticket = loop {
+            self.settle(&mut write);
+            let segment = self.segment_first.load(std::sync::atomic::Ordering::Acquire);
+            let rows = records.len() as u64;
+            let new: Vec<_> =
+                batch.streams.iter().filter(|stream| stream.defined() < segment.max(1)).cloned().collect();
+            for stream in &new {
+                records.push_with(LOG, KIND_STREAM, |out| put_stream(out, stream.id(), stream.labels()));
+            }
+            let class = self.class(&mut write, how, records.bytes());
+            let how = Append { class, full: WhenFull::Wait, reserved: false, epoch: Some(write.epoch) };
+            match self.journal.append_drain(&mut records, how) {
+                Ok(ticket) => {
+                    new.iter().zip(ticket.first() + rows..).for_each(|(stream, at)| stream.set_defined(at));
+                    break ticket;
+                }
+                Err(JournalError::StaleEpoch { .. }) => records = batch.records(arrival),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.keep(&mut write, batch, &ticket, arrival);
+        Ok(Some(ticket))
+    }
+
+    /// How soon the journal is to sync.
+    fn class(&self, write: &mut Writing, how: Durability, bytes: usize) -> Class {
+        write.unsynced_bytes += bytes;
+        let class = match how {
+            Durability::Now => Class::Now,
+            Durability::Policy if write.unsynced_bytes >= self.options.unsynced_bytes_max => Class::Now,
+            Durability::Policy => Class::Policy,
+            Durability::Within(time) => Class::Within(time),
+        };
+        if class == Class::Now {
+            write.unsynced_bytes = 0;
+        }
+        class
+    }
+
+    /// Puts what was appended into memory.
+    fn keep(&self, write: &mut Writing, batch: Batch, ticket: &Ticket, arrival: Arrival) {
+        let mut sequence = ticket.first();
+        let mut view = lock(&self.view);
+        let mut insert = |base: TimeBase, mut chunk: Chunk| {
+            if !chunk.is_empty() {
+                chunk.groups = vec![Group { sequence, from: 0, ordinal: 0, arrival }];
+                view.active.insert(base, chunk);
+                sequence += 1;
+            }
+        };
+        insert(TimeBase::Wall, batch.wall);
+        insert(TimeBase::Boot(arrival.boot), batch.boot);
+        write.written(self.journal.written());
+        for (key, value) in batch.positions {
+            write.set_position(key, value, sequence);
+            sequence += 1;
+        }
+        if view.active.bytes() >= self.options.memtable_bytes && view.sealed.is_empty() {
+            self.rotate(&mut view, ticket.last() + 1);
+        }
+    }
+
+    /// Hands the rows in memory over to be sealed: all rows below a sequence.
+    pub fn rotate(&self, view: &mut crate::view::View, below: Sequence) {
+        let rows: Memtable = std::mem::take(&mut view.active);
+        view.sealed.push_back(std::sync::Arc::new(Sealed { rows, below, done: Default::default() }));
+        self.kick();
+    }
+
+    /// Waits until there is room in memory.
+    fn make_room(&self) -> Result<(), Error> {
+        use std::sync::atomic::Ordering;
+        loop {
+            let seen = self.sealed.load(Ordering::Acquire);
+            {
+                let view = lock(&self.view);
+                if view.active.bytes() < self.options.memtable_bytes || view.sealed.is_empty() {
+                    return Ok(());
+                }
+            }
+            if self.stopped.load(Ordering::Acquire) {
+                return Err(Error::Closed);
+            }
+            if self.is_inline() {
+                self.seal_oldest()?;
+                continue;
+            }
+            self.kick();
+            self.world.environment.wait(&self.sealed, seen, Some(std::time::Duration::from_secs(1)));
+            let waited = self.sealed.load(Ordering::Acquire) != seen;
+            if let Some(error) = self.seal_failure().filter(|_| !waited) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Takes back what the journal refused, if it has refused anything.
+    pub fn settle(&self, write: &mut Writing) {
+        let epoch = self.journal.epoch();
+        if epoch == write.epoch {
+            return;
+        }
+        // Nothing was appended in the new epoch, so that what is not written now never will be.
+        let written = self.journal.written();
+        write.undo_above(written);
+        for stream in lock(&self.streams).iter() {
+            if stream.defined() > written {
+                stream.set_defined(0);
+            }
+        }
+        let mut view = lock(&self.view);
+        view.active.truncate_above(written);
+        for sealed in &mut view.sealed {
+            if sealed.below > written + 1 {
+                let mut rows = sealed.rows.clone();
+                rows.truncate_above(written);
+                // Nothing of it was written to a table yet: sealing waits until all of it is durable.
+                *sealed = std::sync::Arc::new(Sealed { rows, below: written + 1, done: Default::default() });
+            }
+        }
+        write.epoch = epoch;
+    }
+
+    pub fn position(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mut write = lock(&self.write);
+        self.settle(&mut write);
+        write.positions.get(key).map(|position| position.value.clone())
+    }
+
+    pub fn positions(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut write = lock(&self.write);
+        self.settle(&mut write);
+        let from = write.positions.range(prefix.to_vec()..);
+        let own = from.take_while(|(key, _)| key.starts_with(prefix));
+        own.map(|(key, position)| (key.clone(), position.value.clone())).collect()
+    }
+}

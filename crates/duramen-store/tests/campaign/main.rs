@@ -1,0 +1,72 @@
+//! The crash campaign of the store: every workload on the simulated disk, every crash within the budget, crashes within
+//! recoveries included. Owns the budgets and the line that CI prints.
+//!
+//! `DURAMEN_STORE_CAMPAIGN_STATES` is the goal in states over all workloads; `DURAMEN_CAMPAIGN_ONLY` names one workload;
+//! `DURAMEN_CAMPAIGN_REPLAY` with it replays one crash.
+
+mod script;
+
+use std::time::Instant;
+
+use duramen_journal::disk::sim::{Budget, Counts, explore, replay, sweep_faults};
+
+/// States of the plain test run, which a newcomer waits for.
+const STATES_SMALL: u64 = 3_000;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn budget(states_max: u64) -> Budget {
+    Budget {
+        states_max,
+        // A small budget sees a little of every moment rather than much of the first ones.
+        images_per_moment_max: (states_max / 200).clamp(2, 4_096),
+        nested_share_percent: 25,
+        operations_max: 50_000,
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+        images_per_fault_max: 6,
+        ..Budget::default()
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the time that a workload takes is printed")]
+fn campaign() {
+    let goal = number("DURAMEN_STORE_CAMPAIGN_STATES", STATES_SMALL);
+    let only = std::env::var("DURAMEN_CAMPAIGN_ONLY").ok();
+    let mut scripts = script::all();
+    scripts.retain(|script| only.as_ref().is_none_or(|only| *only == script.name));
+    if let Ok(choice) = std::env::var("DURAMEN_CAMPAIGN_REPLAY") {
+        replay(&scripts[0], &budget(u64::MAX), &choice).unwrap_or_else(|failure| panic!("{failure}"));
+        return;
+    }
+    let mut counts = Counts::default();
+    let workloads = scripts.len() as u64;
+    for (at, script) in scripts.iter().enumerate() {
+        let share = goal.saturating_sub(counts.states) / (workloads - at as u64);
+        let began = Instant::now();
+        let budget = budget(share.max(50));
+        let tried = match script.sweep {
+            true => sweep_faults(script, &budget, &|| ()),
+            false => explore(script, &budget, &|| ()),
+        };
+        let tried = tried.unwrap_or_else(|failure| panic!("{}: {failure}", script.name));
+        println!(
+            "{:16} {:7} states ({:6} nested, {:5} kills), {:6} duplicates, {:4} moments, {:7.0} a second",
+            script.name,
+            tried.states,
+            tried.nested,
+            tried.kills,
+            tried.duplicates,
+            tried.moments,
+            tried.states as f64 / began.elapsed().as_secs_f64()
+        );
+        counts.add(&tried);
+    }
+    println!(
+        "store campaign: {} states ({} nested, {} duplicates skipped); {workloads} workloads",
+        counts.states, counts.nested, counts.duplicates
+    );
+    assert!(counts.states > 0);
+}

@@ -1,0 +1,334 @@
+//! A store's workload, and what must hold after a crash anywhere in it. Owns the model: which batches were issued, which were
+//! acknowledged, and what their rows are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use duramen_journal::disk::sim::{History, Scenario, SimDisk};
+use duramen_journal::{SyncPolicy, World};
+use duramen_store::{Batch, Durability, Error, Labels, Level, Options, Query, Store};
+
+const FOLDER: &str = "/data";
+const KEY: &[u8] = b"source";
+/// A source that says where it stands in the first batch only: that must outlive the batch's segment.
+const QUIET_KEY: &[u8] = b"quiet source";
+const DAY: i64 = 86_400_000_000_000;
+
+/// One step of a workload.
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    /// A batch of so many rows, waited for.
+    Wait(usize),
+    /// A batch of so many rows, left to the policy.
+    Leave(usize),
+    /// Rows become tables.
+    Flush,
+    /// Time passes.
+    Pass(u64),
+    /// The store is closed and opened again.
+    Reopen,
+}
+
+use Action::{Flush, Leave, Pass, Reopen, Wait};
+
+/// A workload.
+pub struct Script {
+    pub name: &'static str,
+    pub actions: Vec<Action>,
+    /// One fault at each call of the disk instead of crashes.
+    pub sweep: bool,
+    pub memtable_bytes: usize,
+    /// Days over which rows are spread.
+    pub days: i64,
+    /// Bytes that the disk has left at the start.
+    pub room: Option<u64>,
+}
+
+/// What the outside world was told or asked for. Batches have numbers from 1.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+pub enum Event {
+    Issued(usize, usize),
+    /// The batch's receipt said that it is durable.
+    Durable(usize),
+    /// The append was refused: nothing of it may be there.
+    Refused(usize),
+    /// After a crash these were there: from now on they must be.
+    Served(Vec<usize>),
+}
+
+/// All workloads.
+pub fn all() -> Vec<Script> {
+    let script = |name, actions: &[Action]| Script {
+        name,
+        actions: actions.to_vec(),
+        sweep: false,
+        memtable_bytes: 64 << 10,
+        days: 1,
+        room: None,
+    };
+    let lines = [Wait(1), Leave(3), Wait(2), Pass(1_500), Leave(1), Wait(2)];
+    let flushes = [Wait(3), Flush, Leave(2), Wait(1), Flush, Wait(2)];
+    let many: Vec<Action> = (0..24).flat_map(|_| [Leave(20), Wait(9)]).collect();
+    let reopened = [Wait(4), Leave(2), Reopen, Wait(1), Flush, Reopen, Leave(3), Wait(2), Flush];
+    vec![
+        script("lines", &lines),
+        script("flushes", &flushes),
+        Script { days: 3, ..script("days", &flushes) },
+        Script { memtable_bytes: 4 << 10, ..script("small-memory", &many) },
+        Script { memtable_bytes: 4 << 10, days: 2, ..script("small-days", &many) },
+        script("reopened", &reopened),
+        Script { sweep: true, ..script("faults", &flushes) },
+        Script { sweep: true, days: 2, memtable_bytes: 4 << 10, ..script("faults-days", &many) },
+        Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..script("full", &many) },
+    ]
+}
+
+/// The rows of a batch: stream, time, text.
+fn rows(script: &Script, batch: usize, count: usize) -> Vec<(usize, i64, String)> {
+    let row = |at: usize| {
+        let time = 1_700_000_000_000_000_000 + (batch * 1_000 + at * 7 % 5) as i64 + at as i64 % script.days * DAY;
+        (at % 3, time, format!("batch {batch} row {at} of {count}, and some text behind it"))
+    };
+    (0..count).map(row).collect()
+}
+
+fn labels(stream: usize) -> Labels {
+    Labels::new([("app", format!("app{stream}"))]).expect("good labels")
+}
+
+/// What must be there, and what may be.
+#[derive(Debug, Default)]
+struct Model {
+    issued: BTreeMap<usize, usize>,
+    durable: Vec<usize>,
+    refused: Vec<usize>,
+    /// The last recovery's answer, and the number of batches issued by then.
+    served: Option<(Vec<usize>, usize)>,
+}
+
+impl Model {
+    fn of(history: &History<Event>) -> Model {
+        let mut model = Model::default();
+        history.for_each(|event| match event {
+            Event::Issued(batch, count) => _ = model.issued.insert(*batch, *count),
+            Event::Durable(batch) => model.durable.push(*batch),
+            Event::Refused(batch) => model.refused.push(*batch),
+            Event::Served(all) => model.served = Some((all.clone(), model.issued.len())),
+        });
+        model
+    }
+}
+
+impl Script {
+    fn options(&self) -> Options {
+        let small = Options::default();
+        Options {
+            journal: duramen_journal::Options {
+                segment_bytes: 64 << 10,
+                spares_max: 1,
+                stock: false,
+                policy: SyncPolicy::Interval(Duration::from_secs(1)),
+                ..small.journal.clone()
+            },
+            memtable_bytes: self.memtable_bytes,
+            ..small
+        }
+    }
+
+    fn open(&self, world: &World) -> Result<Store, Error> {
+        Store::open_with(FOLDER, &self.options(), world.clone()).map(|opened| opened.0)
+    }
+
+    fn batch(&self, store: &Store, number: usize, count: usize) -> Result<Batch, Error> {
+        let streams = (0..3).map(|at| store.stream(&labels(at))).collect::<Result<Vec<_>, _>>()?;
+        let mut batch = Batch::new();
+        for (stream, time, text) in rows(self, number, count) {
+            batch.push(&streams[stream], time, Level::Info, text.as_bytes(), &[]);
+        }
+        batch.set_position(KEY, &(number as u64).to_le_bytes());
+        if number == 1 {
+            batch.set_position(QUIET_KEY, b"once");
+        }
+        Ok(batch)
+    }
+
+    /// Runs the actions. Only if `may_fail`, because the disk does, may any of them.
+    fn act(&self, world: &World, tell: &dyn Fn(Event), may_fail: bool) -> Result<(), String> {
+        let mut store = match self.open(world) {
+            Ok(store) => store,
+            Err(_) if may_fail => return Ok(()),
+            Err(error) => return Err(format!("opening: {error}")),
+        };
+        let mut number = 0;
+        let mut waiting = Vec::new();
+        for action in &self.actions {
+            let result = match *action {
+                Wait(count) | Leave(count) => {
+                    number += 1;
+                    tell(Event::Issued(number, count));
+                    let how = if matches!(action, Wait(_)) { Durability::Now } else { Durability::Policy };
+                    match self.batch(&store, number, count).and_then(|batch| store.append(batch, how)) {
+                        Ok(receipt) if how == Durability::Now => receipt.wait().map(|()| tell(Event::Durable(number))),
+                        Ok(receipt) => {
+                            waiting.push((number, receipt));
+                            Ok(())
+                        }
+                        Err(error) => {
+                            tell(Event::Refused(number));
+                            Err(error)
+                        }
+                    }
+                }
+                Flush => store.flush(),
+                Pass(milliseconds) => {
+                    world.environment.wait(&Default::default(), 0, Some(Duration::from_millis(milliseconds)));
+                    store.tick()
+                }
+                Reopen => {
+                    let closed = store.close();
+                    drop(store);
+                    store = match self.open(world) {
+                        Ok(store) => store,
+                        Err(_) if may_fail => return Ok(()),
+                        Err(error) => return Err(format!("opening again: {error}")),
+                    };
+                    closed
+                }
+            };
+            match result {
+                Ok(()) => {}
+                Err(_) if may_fail => {}
+                Err(error) => return Err(format!("{action:?}: {error}")),
+            }
+            waiting.retain(|(number, receipt)| match receipt.level() {
+                Ok(duramen_journal::Level::Durable) => {
+                    tell(Event::Durable(*number));
+                    false
+                }
+                Ok(_) => true,
+                Err(error) => {
+                    if error.is_no_space() {
+                        tell(Event::Refused(*number));
+                    }
+                    false
+                }
+            });
+        }
+        match store.close() {
+            Err(error) if !may_fail => Err(format!("closing: {error}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The batches that the store serves, each whole and once.
+    fn served(&self, store: &Store, model: &Model) -> Result<Vec<usize>, String> {
+        let mut found: BTreeMap<usize, Vec<(usize, i64, String)>> = BTreeMap::new();
+        let mut before = i64::MIN;
+        for row in store.query(Query::default()).map_err(|error| format!("asking: {error}"))? {
+            let row = row.map_err(|error| format!("reading: {error}"))?;
+            if row.time < before {
+                return Err("rows are out of order".into());
+            }
+            before = row.time;
+            let text = String::from_utf8(row.text.clone()).map_err(|error| error.to_string())?;
+            let number = text.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or("a foreign row")?;
+            let stream = (0..3).find(|&at| labels(at) == row.labels).ok_or("a foreign stream")?;
+            found.entry(number).or_default().push((stream, row.time, text));
+        }
+        for (number, mut rows_found) in found.clone() {
+            let count = *model.issued.get(&number).ok_or_else(|| format!("batch {number} was never issued"))?;
+            let mut expected = rows(self, number, count);
+            expected.sort();
+            rows_found.sort();
+            if rows_found != expected {
+                let (is, was) = (rows_found.len(), expected.len());
+                return Err(format!("batch {number} is there with {is} of {was} rows: {rows_found:?}"));
+            }
+        }
+        Ok(found.into_keys().collect())
+    }
+
+    fn check(&self, store: &Store, model: &Model, faulty: bool) -> Result<Vec<usize>, String> {
+        let served = self.served(store, model)?;
+        if let Some(lost) = model.durable.iter().find(|number| !served.contains(number)) {
+            return Err(format!("batch {lost} was acknowledged and is lost; there are {served:?}"));
+        }
+        if let Some(revived) = model.refused.iter().find(|number| served.contains(number)) {
+            return Err(format!("batch {revived} was refused and is there"));
+        }
+        if let Some((before, issued)) = &model.served {
+            let still: Vec<usize> = served.iter().copied().filter(|number| number <= issued).collect();
+            if still != *before {
+                return Err(format!("served before: {before:?}, now {still:?}"));
+            }
+        }
+        // One ordered path: without faults a batch is there only if all before it are.
+        let settled = model.served.as_ref().map_or(0, |(_, issued)| *issued);
+        let later = served.iter().filter(|&&number| number > settled);
+        let gapless = later.enumerate().all(|(at, &number)| number == settled + at + 1);
+        if !faulty && !gapless {
+            return Err(format!("there is a hole: {served:?}"));
+        }
+        let position = store.position(KEY).map(|value| u64::from_le_bytes(value.try_into().expect("eight bytes")));
+        let last = served.iter().max().map(|&last| last as u64);
+        if position != last {
+            return Err(format!("the position is {position:?}, and the last batch {last:?}"));
+        }
+        if store.position(QUIET_KEY).is_some() != served.contains(&1) {
+            return Err("the position of a quiet source is lost, or comes from nowhere".into());
+        }
+        Ok(served)
+    }
+}
+
+impl Scenario for Script {
+    type Event = Event;
+
+    fn prepare(&self, disk: &SimDisk) {
+        if let Some(room) = self.room {
+            disk.set_capacity(Some(room));
+        }
+    }
+
+    fn run(&self, world: &World, history: &History<Event>) {
+        let faulty = self.sweep || self.room.is_some();
+        self.act(world, &|event| history.push(event), faulty).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn recover(&self, world: &World, history: &History<Event>) -> Result<(), String> {
+        let model = Model::of(history);
+        let faulty = self.sweep || self.room.is_some();
+        let store = match self.open(world) {
+            Ok(store) => store,
+            Err(error) if error.is_no_space() && model.durable.is_empty() => return Ok(()),
+            Err(error) => return Err(format!("refused after a crash: {error}")),
+        };
+        let served = self.check(&store, &model, faulty)?;
+        history.push(Event::Served(served.clone()));
+        if !history.count().is_multiple_of(3) || self.room.is_some() {
+            return store.close().map_err(|error| format!("closing: {error}"));
+        }
+        // Goes on, makes tables, and looks again.
+        let number = model.issued.len() + 1;
+        history.push(Event::Issued(number, 4));
+        let batch = self.batch(&store, number, 4).map_err(|error| error.to_string())?;
+        let appended = store.append(batch, Durability::Now).and_then(|receipt| receipt.wait());
+        appended.map_err(|error| format!("going on: {error}"))?;
+        history.push(Event::Durable(number));
+        store.flush().map_err(|error| format!("flushing: {error}"))?;
+        store.close().map_err(|error| format!("closing: {error}"))?;
+        drop(store);
+        let store = self.open(world).map_err(|error| format!("opening a second time: {error}"))?;
+        // What was lost leaves holes behind which the store goes on.
+        let served = self.check(&store, &Model::of(history), true)?;
+        history.push(Event::Served(served));
+        store.close().map_err(|error| format!("closing: {error}"))
+    }
+
+    fn recover_refused(&self, world: &World, history: &History<Event>) -> Result<(), String> {
+        if let Ok(store) = self.open(world) {
+            self.check(&store, &Model::of(history), true)?;
+        }
+        Ok(())
+    }
+}
