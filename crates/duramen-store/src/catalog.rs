@@ -6,6 +6,7 @@
 //! | found | verdict |
 //! |---|---|
 //! | a temporary file | removed: it never counted |
+//! | a table under its moving name | named back: opening was cut |
 //! | a listed table | live, unless a table that is not listed yet replaces it |
 //! | a table that is not listed, its number at or above the manifest's next | live: the cut came between its rename and the manifest |
 //! | a table that is not listed, its number below | removed: it was replaced or retired |
@@ -108,6 +109,11 @@ impl Catalog {
             match table::parse_name(&entry.name) {
                 Named::Table(number) => _ = present.insert(number),
                 Named::Temporary(_) => dead.push(entry.name.clone()),
+                Named::Moving(number) => {
+                    let (moving, place) = (self.tables.join(&entry.name), self.tables.join(table::name(number)));
+                    self.disk.rename(&moving, &place).map_err(|error| Error::io("rename", &moving, error))?;
+                    present.insert(number);
+                }
                 Named::Other => {}
             }
         }
@@ -213,14 +219,14 @@ impl Catalog {
 
     /// Makes the names of tables durable that no manifest lists yet. A process may have died because syncing the folder failed,
     /// after which the kernel shows names that it will never write, and calls a further sync done: so each name is changed and
-    /// changed back. A cut in between leaves a temporary file, which is removed, and the state before the table.
+    /// changed back. Opening takes a table that a cut caught in between for what it is.
     fn name_again(&self, numbers: Vec<u64>) -> Result<(), Error> {
         if numbers.is_empty() {
             return Ok(());
         }
         for number in numbers {
             let (place, aside) =
-                (self.tables.join(table::name(number)), self.tables.join(table::temporary_name(number)));
+                (self.tables.join(table::name(number)), self.tables.join(table::moving_name(number)));
             let renamed = self.disk.rename(&place, &aside).and_then(|()| self.disk.rename(&aside, &place));
             renamed.map_err(|error| Error::io("rename", &place, error))?;
         }

@@ -1,9 +1,10 @@
 //! What the parts of an open store share: the journal, the state of writing, the view, the tables. Owns the order of locks and
 //! the one background thread's loop; each kind of work stands in a module of its own.
 //!
-//! Locks, in the order in which they are taken: `sealing`, `manifest`, `write`, `streams`, `view`. None is held while a table is
+//! Locks, in the order in which they are taken: `merge`, `sealing`, `manifest`, `write`, `streams`, `view`. None is held while a table is
 //! written, but `sealing`, which only other sealing waits for.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use duramen_journal::sync::AtomicU32;
 use duramen_journal::{Journal, Observer, ObserverFactory, Sequence};
 
 use crate::catalog::Catalog;
+use crate::compaction::{Compaction, Control};
 use crate::error::Error;
 use crate::format::manifest::Manifest;
 use crate::labels::Labels;
@@ -47,12 +49,19 @@ pub(crate) struct Core {
     pub next_table: AtomicU64,
     /// Which boot of the machine this is.
     pub boot: u32,
+    /// One merge at a time.
+    pub merge: Mutex<()>,
+    pub compaction: Control,
+    /// Tables that are damaged somewhere: merging them would lose what can still be read.
+    pub unmergeable: Mutex<BTreeSet<u64>>,
     pub stopped: AtomicBool,
     /// The journal is still being read.
     pub replaying: AtomicBool,
     pub inline: AtomicBool,
     /// Changes when there is work for the background thread.
     pub work: AtomicU32,
+    /// Changes when there is work for the thread of compaction.
+    pub merging: AtomicU32,
     /// Changes when a sealing has ended, so that whoever waits for room looks again.
     pub sealed: AtomicU32,
 }
@@ -88,10 +97,25 @@ impl Core {
         lock(&self.streams).name(labels, self.options.streams_max)
     }
 
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
     /// Wakes the background thread.
     pub fn kick(&self) {
         self.work.fetch_add(1, Ordering::Release);
         self.world.environment.wake(&self.work, 1);
+    }
+
+    /// Wakes the thread of compaction.
+    pub fn kick_compaction(&self) {
+        self.merging.fetch_add(1, Ordering::Release);
+        self.world.environment.wake(&self.merging, 1);
+    }
+
+    pub fn set_compaction(&self, state: Compaction) {
+        self.compaction.set(state);
+        self.kick_compaction();
     }
 
     /// The background thread. What fails is tried again after a while; appending tells of it when memory is full.
@@ -111,13 +135,18 @@ impl Core {
     pub fn tend(&self) -> Result<(), Error> {
         while self.seal_oldest()? {}
         self.settle_manifest()?;
-        self.remove_retired()
+        self.remove_retired()?;
+        if self.is_inline() {
+            while self.compact()? {}
+        }
+        Ok(())
     }
 
     /// Asks the background thread to end.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.kick();
+        self.kick_compaction();
     }
 
     pub fn close(&self) -> Result<(), Error> {
@@ -141,6 +170,11 @@ impl Core {
             table_bytes: view.tables.iter().map(|live| live.entry.bytes).sum(),
             table_rows: view.tables.iter().map(|live| live.entry.rows).sum(),
             text_bytes: view.tables.iter().map(|live| live.entry.text_bytes).sum(),
+            sealed_bytes: self.compaction.sealed_bytes.load(Ordering::Relaxed),
+            merged_bytes: self.compaction.merged_bytes.load(Ordering::Relaxed),
+            merges: self.compaction.merges.load(Ordering::Relaxed),
+            merges_given_up: self.compaction.given_up.load(Ordering::Relaxed),
+            rows_too_old: self.compaction.too_old.load(Ordering::Relaxed),
         }
     }
 }

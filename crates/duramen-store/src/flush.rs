@@ -57,6 +57,7 @@ impl Core {
         self.world.environment.wake(&self.sealed, u32::MAX);
         drop(broken);
         self.settle_manifest()?;
+        self.kick_compaction();
         Ok(true)
     }
 
@@ -80,6 +81,8 @@ impl Core {
         view.sealed.retain(|other| !Arc::ptr_eq(other, sealed));
         view.tables.extend(entries.iter().map(|entry| Arc::new(Live::new(entry.clone()))));
         view.tables.sort_by_key(|live| live.entry.number);
+        let bytes = entries.iter().map(|entry| entry.bytes).sum();
+        self.compaction.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
         state.manifest.tables.extend(entries);
         state.manifest.tables.sort_by_key(|entry| entry.number);
         state.sealed_below = state.sealed_below.max(sealed.below);

@@ -1,6 +1,7 @@
 //! A store of rows on a crash-proof journal: streams of log lines that survive the power cut, and can be asked for.
 
 pub use crate::batch::Batch;
+pub use crate::compaction::Compaction;
 pub use crate::error::Error;
 pub use crate::format::table::Partition;
 pub use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, is_name};
@@ -19,6 +20,7 @@ use std::sync::{Mutex, MutexGuard};
 mod batch;
 mod catalog;
 mod chunk;
+mod compaction;
 mod core;
 mod error;
 mod flush;

@@ -28,6 +28,10 @@ pub struct Options {
     pub fan_in: usize,
     /// Bytes above which a table is not merged any more.
     pub table_bytes_max: u64,
+    /// Days whose last moment is older than this are dropped, and rows that are older are refused; `None`: kept for ever.
+    pub retention_age: Option<Duration>,
+    /// Bytes of all tables beyond which the oldest are dropped; `None`: as much as there is.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Default for Options {
@@ -46,6 +50,8 @@ impl Default for Options {
             compression: 3,
             fan_in: 8,
             table_bytes_max: 1 << 30,
+            retention_age: None,
+            retention_bytes: None,
         }
     }
 }

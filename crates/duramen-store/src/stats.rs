@@ -19,4 +19,14 @@ pub struct Stats {
     pub table_rows: u64,
     /// The bytes of text in them, before compression.
     pub text_bytes: u64,
+    /// Bytes of tables written from memory since opening.
+    pub sealed_bytes: u64,
+    /// Bytes of tables written by merges since opening: with `sealed_bytes`, what compaction costs the device.
+    pub merged_bytes: u64,
+    /// Merges since opening.
+    pub merges: u64,
+    /// Merges that were given up.
+    pub merges_given_up: u64,
+    /// Rows that were refused because they were older than the retention.
+    pub rows_too_old: u64,
 }

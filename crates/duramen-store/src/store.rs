@@ -12,6 +12,7 @@ use duramen_journal::disk::{Worker, World};
 use duramen_journal::{Level as Safety, Sequence, SyncPolicy, Ticket};
 
 use crate::batch::Batch;
+use crate::compaction::Compaction;
 use crate::core::Core;
 use crate::error::Error;
 use crate::labels::Labels;
@@ -40,13 +41,13 @@ pub struct Store {
 
 struct Handle {
     core: Arc<Core>,
-    worker: std::sync::Mutex<Option<Box<dyn Worker>>>,
+    workers: std::sync::Mutex<Vec<Box<dyn Worker>>>,
 }
 
 impl Handle {
     fn end(&self) -> Result<(), Error> {
         self.core.stop();
-        if let Some(worker) = crate::lock(&self.worker).take() {
+        for worker in std::mem::take(&mut *crate::lock(&self.workers)) {
             worker.join();
         }
         self.core.close()
@@ -129,11 +130,16 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &Options, world: World) -> Result<(Store, Report), Error> {
         let (core, report) = crate::open::open(path.as_ref(), options, world.clone())?;
-        let work = core.clone();
-        let spawned = world.environment.spawn("duramen-store", Box::new(move || work.work()));
-        let worker = spawned.map_err(|error| Error::io("start a thread for", path.as_ref(), error))?;
-        core.set_inline(worker.is_none());
-        Ok((Store { handle: Arc::new(Handle { core, worker: std::sync::Mutex::new(worker) }) }, report))
+        let (sealing, merging) = (core.clone(), core.clone());
+        let spawn = |name, work| {
+            let spawned = world.environment.spawn(name, work);
+            spawned.map_err(|error| Error::io("start a thread for", path.as_ref(), error))
+        };
+        let mut workers = Vec::new();
+        workers.extend(spawn("duramen-seal", Box::new(move || sealing.work()))?);
+        workers.extend(spawn("duramen-merge", Box::new(move || merging.work_on_compaction()))?);
+        core.set_inline(workers.is_empty());
+        Ok((Store { handle: Arc::new(Handle { core, workers: std::sync::Mutex::new(workers) }) }, report))
     }
 
     /// The stream of these labels, to append to.
@@ -189,6 +195,20 @@ impl Store {
     /// Changes how long rows of sources that cannot wait stay unsynced.
     pub fn set_policy(&self, policy: SyncPolicy) {
         self.core().journal.set_policy(policy);
+    }
+
+    /// Lets compaction run, pause between two blocks, or gives it up.
+    pub fn set_compaction(&self, state: Compaction) {
+        self.core().set_compaction(state);
+    }
+
+    /// Merges all that is due now, and drops what the retention says.
+    ///
+    /// # Errors
+    /// A table's, the manifest's: the tables stay as they are.
+    pub fn compact(&self) -> Result<(), Error> {
+        while self.core().compact()? {}
+        Ok(())
     }
 
     /// All figures.

@@ -98,6 +98,7 @@ impl Core {
     /// Appends a batch; `None`: it was empty.
     pub fn append(&self, mut batch: Batch, how: Durability) -> Result<Option<Ticket>, Error> {
         self.check(&batch)?;
+        self.refuse_too_old(&mut batch);
         if batch.is_empty() {
             return Ok(None);
         }
@@ -129,6 +130,18 @@ impl Core {
         };
         self.keep(&mut write, batch, &ticket, arrival);
         Ok(Some(ticket))
+    }
+
+    /// Takes out rows that the retention would drop at once, and counts them.
+    fn refuse_too_old(&self, batch: &mut Batch) {
+        let Some(horizon) = self.horizon() else { return };
+        let too_old = batch.wall.times.iter().filter(|&&time| time < horizon).count();
+        if too_old > 0 {
+            batch.wall.groups = vec![Group { sequence: 0, from: 0, ordinal: 0, arrival: Arrival::default() }];
+            let kept = batch.wall.filtered(|row| batch.wall.times[row] >= horizon);
+            batch.wall = kept;
+            self.compaction.too_old.fetch_add(too_old as u64, std::sync::atomic::Ordering::Relaxed);
+        }
     }
 
     /// How soon the journal is to sync.

@@ -19,11 +19,18 @@ pub(crate) fn temporary_name(number: u64) -> String {
     format!("{number:016x}.table.tmp")
 }
 
+/// The name of a table for the moment in which opening names it anew.
+pub(crate) fn moving_name(number: u64) -> String {
+    format!("{number:016x}.table.moving")
+}
+
 /// What a name in the tables' folder stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     Table(u64),
     Temporary(u64),
+    /// A whole table, whose name was being changed and changed back.
+    Moving(u64),
     Other,
 }
 
@@ -35,6 +42,9 @@ pub(crate) fn parse_name(name: &str) -> Named {
     };
     if let Some(found) = name.strip_suffix(".table").and_then(number) {
         return Named::Table(found);
+    }
+    if let Some(found) = name.strip_suffix(".table.moving").and_then(number) {
+        return Named::Moving(found);
     }
     match name.strip_suffix(".table.tmp").and_then(number) {
         Some(found) => Named::Temporary(found),

@@ -130,7 +130,6 @@ impl Table {
     }
 
     /// All of a block.
-    #[cfg(test)]
     pub fn block(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Block, Error> {
         let numbers = self.numbers(reader, block)?;
         Ok(Block { numbers, text: self.text(reader, block)?, fields: self.fields(reader, block)? })

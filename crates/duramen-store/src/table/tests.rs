@@ -142,6 +142,7 @@ fn every_flipped_bit_is_found() {
 fn names_are_read_as_they_are_written() {
     assert_eq!(parse_name(&name(0xabc)), Named::Table(0xabc));
     assert_eq!(parse_name(&temporary_name(7)), Named::Temporary(7));
+    assert_eq!(parse_name(&moving_name(7)), Named::Moving(7));
     for other in ["x.table", "000000000000000A.table", "0000000000000001.tablet", ""] {
         assert_eq!(parse_name(other), Named::Other);
     }

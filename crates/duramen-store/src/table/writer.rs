@@ -123,7 +123,7 @@ impl Unfinished {
     }
 }
 
-fn compressor(level: i32, dictionary: &[u8]) -> Result<zstd::bulk::Compressor<'static>, Error> {
+pub(crate) fn compressor(level: i32, dictionary: &[u8]) -> Result<zstd::bulk::Compressor<'static>, Error> {
     let made = match dictionary {
         [] => zstd::bulk::Compressor::new(level),
         _ => zstd::bulk::Compressor::with_dictionary(level, dictionary),

@@ -38,8 +38,11 @@ pub struct Script {
     /// One fault at each call of the disk instead of crashes.
     pub sweep: bool,
     pub memtable_bytes: usize,
+    pub fan_in: usize,
     /// Days over which rows are spread.
     pub days: i64,
+    /// The manifest is lost with each crash.
+    pub lose_manifest: bool,
     /// Bytes that the disk has left at the start.
     pub room: Option<u64>,
 }
@@ -63,7 +66,9 @@ pub fn all() -> Vec<Script> {
         actions: actions.to_vec(),
         sweep: false,
         memtable_bytes: 64 << 10,
+        fan_in: 8,
         days: 1,
+        lose_manifest: false,
         room: None,
     };
     let lines = [Wait(1), Leave(3), Wait(2), Pass(1_500), Leave(1), Wait(2)];
@@ -77,6 +82,10 @@ pub fn all() -> Vec<Script> {
         Script { memtable_bytes: 4 << 10, ..script("small-memory", &many) },
         Script { memtable_bytes: 4 << 10, days: 2, ..script("small-days", &many) },
         script("reopened", &reopened),
+        Script { memtable_bytes: 4 << 10, fan_in: 2, ..script("merges", &many[..24]) },
+        Script { memtable_bytes: 4 << 10, fan_in: 3, days: 2, ..script("merges-days", &many) },
+        Script { lose_manifest: true, memtable_bytes: 4 << 10, fan_in: 2, ..script("no-manifest", &many[..24]) },
+        Script { sweep: true, memtable_bytes: 4 << 10, fan_in: 2, ..script("faults-merges", &many[..16]) },
         Script { sweep: true, ..script("faults", &flushes) },
         Script { sweep: true, days: 2, memtable_bytes: 4 << 10, ..script("faults-days", &many) },
         Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..script("full", &many) },
@@ -131,6 +140,7 @@ impl Script {
                 ..small.journal.clone()
             },
             memtable_bytes: self.memtable_bytes,
+            fan_in: self.fan_in,
             ..small
         }
     }
@@ -298,6 +308,11 @@ impl Scenario for Script {
     fn recover(&self, world: &World, history: &History<Event>) -> Result<(), String> {
         let model = Model::of(history);
         let faulty = self.sweep || self.room.is_some();
+        if self.lose_manifest {
+            let lost = world.disk.remove("/data/MANIFEST".as_ref());
+            // Whoever removes it makes that durable: otherwise it may come back older than the tables.
+            let _ = lost.and_then(|()| world.disk.sync_dir(FOLDER.as_ref()));
+        }
         let store = match self.open(world) {
             Ok(store) => store,
             Err(error) if error.is_no_space() && model.durable.is_empty() => return Ok(()),
