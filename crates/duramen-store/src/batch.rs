@@ -3,6 +3,7 @@
 use crate::chunk::Chunk;
 use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, LOG, put_position, put_rows};
 use crate::row::{Arrival, Level, Nanoseconds, ROWS_PER_RECORD_MAX, TimeBase, put_field};
+use crate::session::USER;
 use crate::stream::Stream;
 
 /// Rows and positions that are stored together or not at all.
@@ -51,7 +52,7 @@ impl Batch {
 
     /// Says where a source stands after these rows. Of several for one key the last one holds.
     pub fn set_position(&mut self, key: &[u8], value: &[u8]) {
-        self.positions.push((key.to_vec(), value.to_vec()));
+        self.positions.push(([&[USER], key].concat(), value.to_vec()));
     }
 
     /// Rows in it.

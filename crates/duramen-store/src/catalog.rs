@@ -59,6 +59,8 @@ pub(crate) struct LostTable {
     pub reason: String,
     /// What the manifest said of it.
     pub entry: Option<TableEntry>,
+    /// Rows of its partition that the journal still had.
+    pub replayed: u64,
 }
 
 /// What the manifest says of a table.
@@ -157,7 +159,7 @@ impl Catalog {
                 live.insert(entry.number, entry.clone());
             } else {
                 let reason = "its file is missing".to_string();
-                found.lost.push(LostTable { number: entry.number, reason, entry: Some(entry.clone()) });
+                found.lost.push(LostTable { number: entry.number, reason, entry: Some(entry.clone()), replayed: 0 });
             }
         }
         for &number in present.range(listed.next_table..) {
@@ -168,7 +170,7 @@ impl Catalog {
                 }
                 Err(Error::DamagedTable { path, offset, reason }) => {
                     let reason = format!("{reason}, at offset {offset} of {}", path.display());
-                    found.lost.push(LostTable { number, reason, entry: None });
+                    found.lost.push(LostTable { number, reason, entry: None, replayed: 0 });
                 }
                 Err(error) => return Err(error),
             }
@@ -225,8 +227,7 @@ impl Catalog {
             return Ok(());
         }
         for number in numbers {
-            let (place, aside) =
-                (self.tables.join(table::name(number)), self.tables.join(table::moving_name(number)));
+            let (place, aside) = (self.tables.join(table::name(number)), self.tables.join(table::moving_name(number)));
             let renamed = self.disk.rename(&place, &aside).and_then(|()| self.disk.rename(&aside, &place));
             renamed.map_err(|error| Error::io("rename", &place, error))?;
         }

@@ -1,7 +1,7 @@
 //! What the parts of an open store share: the journal, the state of writing, the view, the tables. Owns the order of locks and
 //! the one background thread's loop; each kind of work stands in a module of its own.
 //!
-//! Locks, in the order in which they are taken: `merge`, `sealing`, `manifest`, `write`, `streams`, `view`. None is held while a table is
+//! Locks, in the order in which they are taken: `merge`, `sealing`, `manifest`, `write`, `streams`, `view`, `clock`. None is held while a table is
 //! written, but `sealing`, which only other sealing waits for.
 
 use std::collections::BTreeSet;
@@ -21,6 +21,7 @@ use crate::labels::Labels;
 use crate::lock;
 use crate::options::Options;
 use crate::row::Arrival;
+use crate::session::Clock;
 use crate::stats::Stats;
 use crate::stream::{Stream, Streams};
 use crate::view::{OpenTables, View};
@@ -47,8 +48,9 @@ pub(crate) struct Core {
     pub segment_first: Arc<AtomicU64>,
     /// The number of the next table.
     pub next_table: AtomicU64,
-    /// Which boot of the machine this is.
-    pub boot: u32,
+    pub clock: Mutex<Clock>,
+    /// The session is ended, and the journal is being closed.
+    pub ended: AtomicBool,
     /// One merge at a time.
     pub merge: Mutex<()>,
     pub compaction: Control,
@@ -90,7 +92,7 @@ impl Core {
 
     pub fn arrival(&self) -> Arrival {
         let monotonic = u64::try_from(self.world.environment.now().as_nanos()).unwrap_or(u64::MAX);
-        Arrival { boot: self.boot, monotonic }
+        Arrival { boot: lock(&self.clock).boot, monotonic }
     }
 
     pub fn stream(&self, labels: &Labels) -> Result<Stream, Error> {
@@ -150,6 +152,10 @@ impl Core {
     }
 
     pub fn close(&self) -> Result<(), Error> {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            // What cannot be noted is told as an outage by the next opening, which is true then.
+            let _ = self.end_session();
+        }
         Ok(self.journal.close()?)
     }
 

@@ -11,6 +11,7 @@ pub use crate::query::{
 };
 pub use crate::report::Report;
 pub use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId, TimeBase};
+pub use crate::session::{EVENTS, Event, Outage};
 pub use crate::stats::Stats;
 pub use crate::store::{Durability, Receipt, Store};
 pub use crate::stream::Stream;
@@ -33,6 +34,7 @@ mod query;
 mod report;
 mod row;
 mod seal;
+mod session;
 mod stats;
 mod store;
 mod stream;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use duramen_journal::disk::World;
 use duramen_journal::{Journal, Sequence};
 
-use crate::catalog::{Catalog, Found};
+use crate::catalog::{Catalog, Found, LostTable};
 use crate::chunk::Chunk;
 use crate::core::{Core, ManifestState, SegmentWatch};
 use crate::error::Error;
@@ -22,8 +22,9 @@ use crate::format::table::Partition;
 use crate::lock;
 use crate::options::{KIND, Options};
 use crate::report::Report;
-use crate::row::TimeBase;
+use crate::row::{Arrival, Level, TimeBase};
 use crate::seal::lost_labels;
+use crate::session::Event;
 use crate::stream::Streams;
 use crate::view::{Live, View};
 use crate::write::Writing;
@@ -79,17 +80,10 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         journal_id: journal_report.journal_id,
     };
     catalog.prepare()?;
-    let Found { manifest, notes, lost } = catalog.recover()?;
+    let Found { manifest, notes, mut lost } = catalog.recover()?;
     let mut report = Report { journal: journal_report, notes, ..Report::default() };
     report.tables = manifest.tables.len();
     report.table_rows = manifest.tables.iter().map(|table| table.rows).sum();
-    report.lost_tables = lost
-        .iter()
-        .map(|lost| {
-            let rows = lost.entry.as_ref().map_or(String::new(), |entry| format!(" ({} rows)", entry.rows));
-            format!("table {}{rows}: {}", lost.number, lost.reason)
-        })
-        .collect();
     let mut writing = Writing::new(journal.epoch());
     let mut streams = Streams::default();
     read_names(&journal, &mut writing, &mut streams, &mut report);
@@ -108,7 +102,8 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         view: Mutex::new(View { tables, ..View::default() }),
         open_tables: Default::default(),
         segment_first,
-        boot: 0,
+        clock: Default::default(),
+        ended: AtomicBool::new(false),
         merge: Mutex::new(()),
         compaction: Default::default(),
         unmergeable: Default::default(),
@@ -119,8 +114,19 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         work: Default::default(),
         sealed: Default::default(),
     });
-    replay(&core, &covers, &mut report)?;
+    *lock(&core.clock) = core.learn_clock();
+    let last = replay(&core, &covers, &mut lost, &mut report)?;
+    report_lost_tables(&mut lost, &mut report);
     core.replaying.store(false, Ordering::Release);
+    // A full disk must not keep the store from opening: what it holds can be asked for, and the note is written next time.
+    let told = core.begin_session(last).and_then(|outage| {
+        report.outage = outage;
+        tell_losses(&core, &report, &lost)
+    });
+    match told {
+        Err(error) if error.is_no_space() => report.notes.push(format!("this opening is not noted: {error}")),
+        told => told?,
+    }
     Ok((core, report))
 }
 
@@ -149,8 +155,56 @@ fn read_names(journal: &Journal, writing: &mut Writing, streams: &mut Streams, r
     writing.written(journal.written());
 }
 
-/// Puts the rows that no table has into memory.
-fn replay(core: &Arc<Core>, covers: &Covers, report: &mut Report) -> Result<(), Error> {
+/// Says which tables' rows are lost. What the journal still had is not.
+fn report_lost_tables(lost: &mut Vec<LostTable>, report: &mut Report) {
+    lost.retain(|lost| {
+        let LostTable { number, reason, entry, replayed } = lost;
+        match entry {
+            Some(entry) if *replayed >= entry.rows => {
+                let note = format!(
+                    "table {number} cannot be had ({reason}), but the journal still had its {} rows",
+                    entry.rows
+                );
+                report.notes.push(note);
+                return false;
+            }
+            Some(entry) => report.lost_tables.push(format!("table {number} ({} rows): {reason}", entry.rows)),
+            None => report.lost_tables.push(format!("table {number}: {reason}")),
+        }
+        true
+    });
+}
+
+/// Stores what is known to be missing, each loss once.
+fn tell_losses(core: &Core, report: &Report, lost: &[LostTable]) -> Result<(), Error> {
+    for gap in &report.journal.gaps {
+        let fields =
+            vec![("cause", "damage".to_string()), ("first", gap.first.to_string()), ("end", gap.end.to_string())];
+        let text = format!("the journal is damaged: {gap} are lost; the damaged files were set aside");
+        let event = Event { kind: "gap", level: Level::Error, text, fields };
+        core.tell(&event, Some(&format!("journal/{}", gap.first)))?;
+    }
+    for lost in lost {
+        let mut fields = vec![("cause", "damage".to_string()), ("table", lost.number.to_string())];
+        if let Some(entry) = &lost.entry {
+            fields.push(("rows", entry.rows.to_string()));
+            fields.push(("from", entry.times.0.to_string()));
+            fields.push(("to", entry.times.1.to_string()));
+        }
+        let text = format!("table {} is lost: {}", lost.number, lost.reason);
+        core.tell(&Event { kind: "gap", level: Level::Error, text, fields }, Some(&format!("table/{}", lost.number)))?;
+    }
+    Ok(())
+}
+
+/// Puts the rows that no table has into memory; returns when the last of them arrived.
+fn replay(
+    core: &Arc<Core>,
+    covers: &Covers,
+    lost: &mut [LostTable],
+    report: &mut Report,
+) -> Result<Option<Arrival>, Error> {
+    let mut last = None;
     let mut scan = core.journal.scan(..);
     while let Some(record) = scan.next_borrowed() {
         // What cannot be read was told of in the first pass.
@@ -163,12 +217,18 @@ fn replay(core: &Arc<Core>, covers: &Covers, report: &mut Report) -> Result<(), 
             report.unreadable.push(format!("record {sequence} holds no rows that make sense"));
             continue;
         };
+        last = last.max(Some(chunk.groups[0].arrival));
         let base = match record.kind {
             KIND_ROWS => TimeBase::Wall,
             _ => TimeBase::Boot(chunk.groups[0].arrival.boot),
         };
         let all = chunk.len() as u64;
         let kept = if covers.may_hold(sequence) { uncovered(core, covers, base, &chunk, sequence) } else { chunk };
+        for lost in lost.iter_mut() {
+            let Some(entry) = &lost.entry else { continue };
+            let own = |time: &i64| sequence < entry.covers && Partition::of(base, *time) == entry.partition;
+            lost.replayed += kept.times.iter().filter(|time| own(time)).count() as u64;
+        }
         report.replayed += kept.len() as u64;
         report.skipped += all - kept.len() as u64;
         let full = {
@@ -184,7 +244,7 @@ fn replay(core: &Arc<Core>, covers: &Covers, report: &mut Report) -> Result<(), 
             core.seal_oldest()?;
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// The rows of a record that no table has.

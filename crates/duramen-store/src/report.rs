@@ -19,6 +19,8 @@ pub struct Report {
     pub unreadable: Vec<String>,
     /// Tables whose rows cannot be had, and why.
     pub lost_tables: Vec<String>,
+    /// How the store ended before, if nobody had closed it.
+    pub outage: Option<crate::session::Outage>,
     /// What else a reader should know.
     pub notes: Vec<String>,
 }
@@ -28,6 +30,11 @@ impl fmt::Display for Report {
         self.journal.fmt(f)?;
         writeln!(f, "tables    {} ({} rows)", self.tables, self.table_rows)?;
         writeln!(f, "replayed  {} rows; {} were in tables already", self.replayed, self.skipped)?;
+        if let Some(outage) = &self.outage {
+            let cause = if outage.power { "the machine lost power or was reset" } else { "the process died" };
+            let length = outage.length().map_or(String::new(), |length| format!(", {:.1} s ago", length.as_secs_f64()));
+            writeln!(f, "outage    {cause}{length}")?;
+        }
         self.lost_tables.iter().try_for_each(|lost| writeln!(f, "lost      {lost}"))?;
         self.unreadable.iter().try_for_each(|place| writeln!(f, "lost      {place}"))?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))

@@ -18,6 +18,8 @@ use crate::error::Error;
 use crate::labels::Labels;
 use crate::options::Options;
 use crate::report::Report;
+use crate::row::{Nanoseconds, TimeBase};
+use crate::session::Event;
 use crate::stats::Stats;
 use crate::stream::Stream;
 
@@ -164,6 +166,20 @@ impl Store {
             let _ = self.core().tend();
         }
         Ok(Receipt { ticket })
+    }
+
+    /// The time that a row gets which says none of its own: wall time, or, as long as the machine's clock is not set, the time since
+    /// its boot, which queries turn into wall time once the clock was set.
+    pub fn now(&self) -> (TimeBase, Nanoseconds) {
+        self.core().now()
+    }
+
+    /// Stores an event, durable on return. With a key it is stored once, however often it is told.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn tell(&self, event: &Event<'_>, once: Option<&str>) -> Result<(), Error> {
+        self.core().tell(event, once)
     }
 
     /// Where a source stands, as the last batch that said so.

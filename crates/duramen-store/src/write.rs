@@ -18,6 +18,7 @@ use crate::format::batch::{KIND_STREAM, LOG, put_stream};
 use crate::lock;
 use crate::memtable::Memtable;
 use crate::row::{Arrival, TimeBase};
+use crate::session::USER;
 use crate::store::Durability;
 use crate::view::Sealed;
 
@@ -246,14 +247,15 @@ impl Core {
     pub fn position(&self, key: &[u8]) -> Option<Vec<u8>> {
         let mut write = lock(&self.write);
         self.settle(&mut write);
-        write.positions.get(key).map(|position| position.value.clone())
+        write.positions.get(&[&[USER], key].concat()).map(|position| position.value.clone())
     }
 
     pub fn positions(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut write = lock(&self.write);
         self.settle(&mut write);
-        let from = write.positions.range(prefix.to_vec()..);
-        let own = from.take_while(|(key, _)| key.starts_with(prefix));
-        own.map(|(key, position)| (key.clone(), position.value.clone())).collect()
+        let prefix = [&[USER], prefix].concat();
+        let from = write.positions.range(prefix.clone()..);
+        let own = from.take_while(|(key, _)| key.starts_with(&prefix));
+        own.map(|(key, position)| (key[1..].to_vec(), position.value.clone())).collect()
     }
 }

@@ -135,8 +135,7 @@ impl Core {
     /// The time before which rows are too old to be kept; `None`: none is, or nobody knows what time it is.
     pub fn horizon(&self) -> Option<Nanoseconds> {
         let age = i64::try_from(self.options.retention_age?.as_nanos()).unwrap_or(i64::MAX);
-        let now = i64::try_from(self.world.environment.wall()?.as_nanos()).ok()?;
-        now.checked_sub(age)
+        self.wall()?.checked_sub(age)
     }
 
     /// Drops what is too old or too much. A table goes only when the journal has given up all rows that it covers: otherwise they

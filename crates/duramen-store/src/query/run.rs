@@ -20,6 +20,7 @@ use crate::query::{Direction, Query};
 use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId, TimeBase};
 use crate::seal::lost_labels;
 use crate::store::Store;
+use crate::table::reader::StreamReader;
 use crate::table::{Block, Table};
 use crate::view::Live;
 
@@ -32,8 +33,10 @@ pub struct Row {
     pub labels: Labels,
     /// Its time.
     pub time: Nanoseconds,
-    /// What the time is counted from.
+    /// What the time was counted from when the row was stored.
     pub base: TimeBase,
+    /// Whether the time is wall time. Else the clock of its boot was never set, and the time is since that boot.
+    pub timed: bool,
     /// When it reached the store.
     pub arrival: Arrival,
     /// Its level.
@@ -90,6 +93,29 @@ enum Place {
 /// What rows are sorted by: rows of boots without a clock come before all others.
 type Order = (bool, i64, RowId);
 
+/// From stored times of one base to those of the answer.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    /// Whether that makes them wall time.
+    timed: bool,
+    offset: Nanoseconds,
+}
+
+impl Scale {
+    fn time(self, time: Nanoseconds) -> Nanoseconds {
+        time.saturating_add(self.offset)
+    }
+
+    fn order(self, time: Nanoseconds, id: RowId) -> Order {
+        (self.timed, self.time(time), id)
+    }
+
+    /// What a source may hold whose times lie between these.
+    fn orders(self, times: (Nanoseconds, Nanoseconds)) -> (Order, Order) {
+        (self.order(times.0, RowId::default()), self.order(times.1, RowId::from_number(u64::MAX)))
+    }
+}
+
 /// Rows of an open source that match, in order.
 enum Opened {
     Chunk(Arc<Chunk>),
@@ -99,6 +125,7 @@ enum Opened {
 struct Open {
     rows: Opened,
     base: TimeBase,
+    scale: Scale,
     /// Rows that match, in the order of the answer; those before `next` are given out.
     matching: Vec<u32>,
     next: usize,
@@ -120,8 +147,12 @@ pub struct Rows {
     heap: BinaryHeap<Keyed>,
     tables: Vec<Reading>,
     names: BTreeMap<StreamId, Option<Labels>>,
+    /// What makes wall time of each boot's.
+    offsets: BTreeMap<u32, Nanoseconds>,
     explained: Explained,
     left: usize,
+    /// What the block that was read last was read with: making it anew costs as much as a block.
+    reader: Option<((usize, usize), StreamReader)>,
 }
 
 /// An open source's next row; the heap gives the one that comes first in the answer.
@@ -165,7 +196,9 @@ impl Rows {
             heap: BinaryHeap::new(),
             tables: Vec::new(),
             names: rows_names(core, &chunks, &query),
+            offsets: core.offsets(),
             explained: Explained { tables: tables.len(), ..Explained::default() },
+            reader: None,
             query,
         };
         for (base, chunk) in chunks {
@@ -186,27 +219,36 @@ impl Rows {
         &self.explained
     }
 
-    /// Whether times of a base may be in the answer.
-    fn meets(&self, base: TimeBase, times: (Nanoseconds, Nanoseconds)) -> bool {
+    fn scale(&self, base: TimeBase) -> Scale {
         match base {
-            TimeBase::Wall => {
-                self.query.from.is_none_or(|from| times.1 >= from) && self.query.to.is_none_or(|to| times.0 < to)
-            }
-            TimeBase::Boot(_) => self.query.from.is_none(),
+            TimeBase::Wall => Scale { timed: true, offset: 0 },
+            TimeBase::Boot(boot) => match self.offsets.get(&boot) {
+                Some(&offset) => Scale { timed: true, offset },
+                None => Scale { timed: false, offset: 0 },
+            },
         }
+    }
+
+    /// Whether times may be in the answer.
+    fn meets(&self, scale: Scale, times: (Nanoseconds, Nanoseconds)) -> bool {
+        if !scale.timed {
+            return self.query.from.is_none();
+        }
+        self.query.from.is_none_or(|from| scale.time(times.1) >= from)
+            && self.query.to.is_none_or(|to| scale.time(times.0) < to)
     }
 
     fn add_chunk(&mut self, base: TimeBase, chunk: Arc<Chunk>) {
         let (Some(&first), Some(&last)) = (chunk.times.iter().min(), chunk.times.iter().max()) else { return };
-        if self.meets(base, (first, last)) {
-            let times = (order(base, first, RowId::default()), order(base, last, RowId::from_number(u64::MAX)));
-            self.sources.push(Source { times, place: Place::Chunk(base, chunk) });
+        let scale = self.scale(base);
+        if self.meets(scale, (first, last)) {
+            self.sources.push(Source { times: scale.orders((first, last)), place: Place::Chunk(base, chunk) });
         }
     }
 
     fn add_table(&mut self, core: &Core, live: Arc<Live>) -> Result<(), Error> {
-        let base = live.entry.partition.base();
-        if !self.meets(base, live.entry.times) {
+        let scale = self.scale(live.entry.partition.base());
+        if !self.meets(scale, live.entry.times) {
             self.explained.tables_by_time += 1;
             return Ok(());
         }
@@ -229,7 +271,7 @@ impl Rows {
             for (block, entry) in stream.blocks.iter().enumerate() {
                 self.explained.blocks += 1;
                 let times = (entry.first_time, entry.last_time);
-                if !self.meets(base, times) || entry.levels & self.levels == 0 {
+                if !self.meets(scale, times) || entry.levels & self.levels == 0 {
                     self.explained.blocks_by_time += 1;
                     continue;
                 }
@@ -239,9 +281,10 @@ impl Rows {
                     self.explained.blocks_by_word += 1;
                     continue;
                 }
-                let times =
-                    (order(base, times.0, RowId::default()), order(base, times.1, RowId::from_number(u64::MAX)));
-                self.sources.push(Source { times, place: Place::Block { table: at, stream: number, block } });
+                self.sources.push(Source {
+                    times: scale.orders(times),
+                    place: Place::Block { table: at, stream: number, block },
+                });
             }
         }
         self.tables.push(Reading { live, table });
@@ -287,19 +330,20 @@ impl Rows {
         }
     }
 
-    fn passes(&self, base: TimeBase, time: Nanoseconds, level: u8, text: &[u8], fields: Fields<'_>) -> bool {
+    fn passes(&self, scale: Scale, time: Nanoseconds, level: u8, text: &[u8], fields: Fields<'_>) -> bool {
         self.levels & 1 << level != 0
-            && self.meets(base, (time, time))
+            && self.meets(scale, (time, time))
             && self.query.filters.iter().all(|filter| filter.passes(text))
             && self.query.fields.iter().all(|filter| filter.passes(fields))
     }
 
     fn open_chunk(&self, base: TimeBase, chunk: Arc<Chunk>) -> Option<Open> {
+        let scale = self.scale(base);
         let may = self.query.filters.iter().all(|filter| filter.may_pass_in(&chunk.text));
         let rows: Range<usize> = if may { 0..chunk.len() } else { 0..0 };
         let matching = rows.filter(|&row| {
             self.names.get(&chunk.streams[row]).is_some_and(Option::is_some)
-                && self.passes(base, chunk.times[row], chunk.levels[row], chunk.text(row), chunk.fields(row))
+                && self.passes(scale, chunk.times[row], chunk.levels[row], chunk.text(row), chunk.fields(row))
         });
         let mut matching: Vec<u32> = matching.map(|row| row as u32).collect();
         if matching.is_empty() {
@@ -307,32 +351,37 @@ impl Rows {
         }
         // Rows lie in the order in which they came.
         matching.sort_by_key(|&row| chunk.times[row as usize]);
-        Some(Open { rows: Opened::Chunk(chunk), base, matching, next: 0 })
+        Some(Open { rows: Opened::Chunk(chunk), base, scale, matching, next: 0 })
     }
 
     fn open_block(&mut self, table: usize, stream: usize, block: usize) -> Result<Option<Open>, Error> {
+        let place = (table, stream);
         let Reading { table, live } = &self.tables[table];
         let base = live.entry.partition.base();
+        let scale = self.scale(base);
         let stream = &table.index.streams[stream];
         let entry = &stream.blocks[block];
         self.explained.blocks_read += 1;
-        let mut reader = table.stream(stream)?;
-        let text = table.text(&mut reader, entry)?;
+        if self.reader.as_ref().is_none_or(|(of, _)| *of != place) {
+            self.reader = Some((place, table.stream(stream)?));
+        }
+        let reader = &mut self.reader.as_mut().expect("set above").1;
+        let text = table.text(reader, entry)?;
         self.explained.bytes_read += u64::from(entry.text.stored);
         if !self.query.filters.iter().all(|filter| filter.may_pass_in(&text)) {
             return Ok(None);
         }
         self.explained.bytes_read += u64::from(entry.numbers.stored) + u64::from(entry.fields.stored);
-        let numbers = table.numbers(&mut reader, entry)?;
-        let block = Block { numbers, text, fields: table.fields(&mut reader, entry)? };
+        let numbers = table.numbers(reader, entry)?;
+        let block = Block { numbers, text, fields: table.fields(reader, entry)? };
         let labels = stream.labels.clone();
         let matching = (0..block.numbers.len()).filter(|&row| {
             let (time, level) = (block.numbers.times[row], block.numbers.levels[row]);
-            self.passes(base, time, level, block.text(row), block.fields(row))
+            self.passes(scale, time, level, block.text(row), block.fields(row))
         });
         let matching: Vec<u32> = matching.map(|row| row as u32).collect();
         let rows = Opened::Block(Arc::new(block), labels);
-        Ok((!matching.is_empty()).then_some(Open { rows, base, matching, next: 0 }))
+        Ok((!matching.is_empty()).then_some(Open { rows, base, scale, matching, next: 0 }))
     }
 
     /// Whether the next source may hold a row that comes before all that are open.
@@ -380,15 +429,11 @@ fn rows_names(core: &Core, chunks: &[(TimeBase, Arc<Chunk>)], query: &Query) -> 
     names
 }
 
-fn order(base: TimeBase, time: Nanoseconds, id: RowId) -> Order {
-    (base == TimeBase::Wall, time, id)
-}
-
 impl Open {
     fn order(&self, row: usize) -> Order {
         match &self.rows {
-            Opened::Chunk(chunk) => order(self.base, chunk.times[row], chunk.id(row)),
-            Opened::Block(block, _) => order(self.base, block.numbers.times[row], block.numbers.ids[row]),
+            Opened::Chunk(chunk) => self.scale.order(chunk.times[row], chunk.id(row)),
+            Opened::Block(block, _) => self.scale.order(block.numbers.times[row], block.numbers.ids[row]),
         }
     }
 
@@ -397,8 +442,9 @@ impl Open {
             Opened::Chunk(chunk) => Row {
                 id: chunk.id(row),
                 labels: names.get(&chunk.streams[row]).cloned().flatten().expect("only named rows match"),
-                time: chunk.times[row],
+                time: self.scale.time(chunk.times[row]),
                 base: self.base,
+                timed: self.scale.timed,
                 arrival: chunk.arrival(row),
                 level: Level::from_byte(chunk.levels[row]),
                 text: chunk.text(row).to_vec(),
@@ -407,8 +453,9 @@ impl Open {
             Opened::Block(block, labels) => Row {
                 id: block.numbers.ids[row],
                 labels: labels.clone(),
-                time: block.numbers.times[row],
+                time: self.scale.time(block.numbers.times[row]),
                 base: self.base,
+                timed: self.scale.timed,
                 arrival: block.numbers.arrival(row),
                 level: Level::from_byte(block.numbers.levels[row]),
                 text: block.text(row).to_vec(),

@@ -21,7 +21,7 @@ pub struct SimEnvironment {
     nanoseconds: AtomicU64,
     /// Wall time at time zero, in nanoseconds.
     wall: AtomicU64,
-    boot: u64,
+    boot: AtomicU64,
     endless_waits: PlainU32,
     entropy: Mutex<Generator>,
 }
@@ -32,9 +32,18 @@ impl SimEnvironment {
         Self {
             nanoseconds: AtomicU64::new(0),
             wall: AtomicU64::new(SIMULATED_EPOCH + boot * 1_000_000_000_000),
-            boot,
+            boot: AtomicU64::new(boot),
             endless_waits: PlainU32::new(0),
             entropy: Mutex::new(Generator::new(mix(seed, boot))),
+        }
+    }
+
+    /// Goes on with another one's boot of the machine: its id, its clocks.
+    pub(super) fn continue_boot_of(&self, other: &Self) {
+        for (own, others) in
+            [(&self.nanoseconds, &other.nanoseconds), (&self.wall, &other.wall), (&self.boot, &other.boot)]
+        {
+            own.store(others.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -63,7 +72,7 @@ impl Environment for SimEnvironment {
     }
 
     fn boot_id(&self) -> Option<[u8; 16]> {
-        Some(u128::from(self.boot).to_le_bytes())
+        Some(u128::from(self.boot.load(Ordering::Relaxed)).to_le_bytes())
     }
 
     fn entropy(&self, out: &mut [u8]) -> io::Result<()> {

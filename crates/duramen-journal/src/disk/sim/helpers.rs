@@ -216,10 +216,12 @@ impl SimDisk {
     }
 
     /// An independent copy, cache included, without faults, locks or open files: what is there when only the process
-    /// died. What it serves may still be lost.
+    /// died. What it serves may still be lost. The machine's boot and its clocks go on.
     pub fn kill(&self) -> SimDisk {
         let core = self.shared.lock();
-        SimDisk::boot(core.state.clone(), core.settings.clone(), core.boot + 1)
+        let disk = SimDisk::boot(core.state.clone(), core.settings.clone(), core.boot + 1);
+        disk.environment().continue_boot_of(&self.shared.environment);
+        disk
     }
 
     /// The disk after a power cut: an independent one, without locks or open files, with entropy of its own. Ordered

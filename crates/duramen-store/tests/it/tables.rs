@@ -1,0 +1,179 @@
+//! Tables: sealed, merged, dropped, damaged, lost.
+
+use std::time::Duration;
+
+use duramen_journal::disk::sim::{Crash, SimDisk};
+use duramen_store::{Batch, Compaction, Durability, Error, Labels, Level, Options};
+
+use crate::{DAY, START, all, append, ask, open, open_with, options, stream, texts};
+
+fn tables(disk: &SimDisk) -> Vec<String> {
+    let files = disk.list_files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.contains("/tables/")).collect()
+}
+
+#[test]
+fn merging_changes_nothing_but_the_files() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open_with(&disk, &Options { fan_in: 4, ..options() });
+    store.set_compaction(Compaction::Off);
+    for number in 0..16 {
+        append(&store, ["a", "b", "c"][number as usize % 3], START + (number * 7 % 16), &format!("row {number}"));
+        store.flush().unwrap();
+    }
+    let before = all(&store);
+    assert_eq!((before.len(), tables(&disk).len()), (16, 16));
+    store.set_compaction(Compaction::Runs);
+    store.compact().unwrap();
+    assert_eq!((all(&store), tables(&disk).len()), (before.clone(), 1));
+    assert_eq!(store.stats().merges, 5);
+    drop(store);
+    assert_eq!(all(&open(&disk.reboot(Crash::LoseAll)).0), before);
+}
+
+#[test]
+fn a_lost_manifest_is_rebuilt_loudly() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    for number in 0..5 {
+        append(&store, "a", START + number * DAY, &format!("row {number}"));
+        store.flush().unwrap();
+    }
+    let before = all(&store);
+    drop(store);
+    disk.world().disk.remove("/data/MANIFEST".as_ref()).unwrap();
+    let (store, report) = open(&disk);
+    assert_eq!(all(&store), before);
+    assert!(report.notes.iter().any(|note| note.contains("rebuilt from")), "{:?}", report.notes);
+}
+
+#[test]
+fn a_lost_table_is_told_once_and_the_rest_serves() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    for number in 0..3 {
+        append(&store, "a", START + number * DAY, &format!("row {number}"));
+        store.flush().unwrap();
+    }
+    drop(store);
+    let lost = tables(&disk).remove(1);
+    disk.world().disk.remove(lost.as_ref()).unwrap();
+    let (store, report) = open(&disk);
+    assert_eq!(all(&store), ["row 0", "row 1", "row 2"], "the journal still has it");
+    assert!(report.lost_tables.is_empty() && report.notes.len() == 1, "{report}");
+    // Once the journal has given its rows up, a table is all there is of them.
+    for number in 0..200 {
+        append(&store, "filler", START + number, &format!("{number} {}", "x".repeat(3_000)));
+    }
+    store.flush().unwrap();
+    drop(store);
+    let lost = tables(&disk).remove(1);
+    disk.world().disk.remove(lost.as_ref()).unwrap();
+    for opening in 0..3 {
+        let (store, report) = open(&disk);
+        assert_eq!(ask(&store, r#"{app="a"}"#).len(), 2);
+        assert_eq!(report.lost_tables.len(), usize::from(opening == 0));
+        let gaps = ask(&store, r#"{duramen="events"} event=gap"#);
+        assert_eq!(gaps.len(), 1, "told once, and kept");
+        assert_eq!(gaps[0].fields().get("rows"), Some("1"));
+    }
+}
+
+#[test]
+fn old_days_go_whole_and_old_rows_are_refused() {
+    let disk = SimDisk::new(1);
+    let keep = Options { retention_age: Some(Duration::from_secs(3 * 86_400)), ..options() };
+    let (store, _) = open_with(&disk, &keep);
+    for day in 0..6 {
+        append(&store, "a", START - day * DAY, &format!("{day} days ago"));
+    }
+    assert_eq!(store.stats().rows_too_old, 3);
+    assert_eq!(all(&store).len(), 3);
+    store.flush().unwrap();
+    disk.advance(Duration::from_secs(4 * 86_400));
+    // The journal gives its rows up with its segments: until then the tables stay.
+    for number in 0..200 {
+        append(&store, "filler", START + 4 * DAY, &format!("{number} {}", "x".repeat(3_000)));
+        store.flush().unwrap();
+    }
+    store.compact().unwrap();
+    assert!(ask(&store, r#"{app="a"}"#).is_empty());
+    assert_eq!(ask(&store, r#"{app="filler"}"#).len(), 200);
+    drop(store);
+    let (store, report) = open_with(&disk, &keep);
+    assert!(ask(&store, r#"{app="a"}"#).is_empty());
+    assert!(report.lost_tables.is_empty(), "{report}");
+}
+
+#[test]
+fn the_oldest_go_when_there_is_too_much() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open_with(&disk, &Options { retention_bytes: Some(20_000), ..options() });
+    for number in 0..100 {
+        let noise: String =
+            (0..400).map(|at| char::from(b'a' + ((number * 31 + at * at * 7 + at) % 26) as u8)).collect();
+        append(&store, "a", START + number * DAY, &noise);
+        append(&store, "a", START + number * DAY, &format!("row {number}"));
+        store.flush().unwrap();
+        store.tick().unwrap();
+    }
+    assert!(store.stats().table_bytes <= 30_000, "{}", store.stats().table_bytes);
+    let rows = texts(&ask(&store, "row"));
+    assert_eq!(rows.last().map(String::as_str), Some("row 99"));
+    assert!(rows.len() > 5 && rows.len() < 100, "{}", rows.len());
+}
+
+#[test]
+fn a_damaged_block_takes_nothing_with_it() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    for number in 0..3 {
+        append(&store, ["a", "b", "c"][number as usize], START + number, &format!("row {number}"));
+    }
+    store.flush().unwrap();
+    drop(store);
+    let table = tables(&disk).remove(0);
+    let bytes = disk.read_durable(&table).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"row 1").unwrap();
+    disk.flip_durable_bit(&table, at as u64, 3).unwrap();
+    let (store, _) = open(&disk);
+    let rows: Vec<_> = store.query(r#"{app=~".+"}"#.parse().unwrap()).unwrap().collect();
+    let good: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).map(|row| row.text.clone()).collect();
+    assert_eq!(good, [b"row 0", b"row 2"]);
+    let bad: Vec<_> = rows.iter().filter_map(|row| row.as_ref().err()).collect();
+    assert!(matches!(bad[..], [Error::DamagedTable { .. }]), "{bad:?}");
+}
+
+#[test]
+fn what_is_too_large_is_refused_whole() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open_with(&disk, &Options { row_bytes_max: 1_000, streams_max: 3, ..options() });
+    let mut batch = Batch::new();
+    batch.push(&stream(&store, "a"), START, Level::None, b"fine", &[]);
+    batch.push(&stream(&store, "a"), START, Level::None, &[b'x'; 1_001], &[]);
+    let refused = store.append(batch, Durability::Now);
+    assert!(matches!(refused, Err(Error::TooLarge { what: "row", bytes: 1_001, max: 1_000 })), "{refused:?}");
+    let mut batch = Batch::new();
+    batch.set_position(b"key", &[0; 100_000]);
+    assert!(matches!(store.append(batch, Durability::Now), Err(Error::TooLarge { what: "position", .. })));
+    assert!(all(&store).is_empty());
+    let labels = |n: usize| Labels::new([("n", n.to_string())]).unwrap();
+    let known: Vec<_> = (0..10).map(|n| store.stream(&labels(n)).is_ok()).collect();
+    assert!(known.contains(&false), "a bound is a bound");
+}
+
+#[test]
+fn rows_of_any_time_are_kept() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    let times = [i64::MIN, -1, 0, START, 4_102_444_800_000_000_000, i64::MAX];
+    for (number, time) in times.into_iter().enumerate() {
+        append(&store, "a", time, &format!("row {number}"));
+    }
+    let before = all(&store);
+    assert_eq!(before.len(), 6);
+    store.flush().unwrap();
+    assert_eq!(all(&store), before);
+    let times_found: Vec<_> = ask(&store, r#"{app="a"}"#).iter().map(|row| row.time).collect();
+    assert_eq!(times_found, times);
+}
