@@ -16,6 +16,8 @@ pub struct Batch {
     pub(crate) boot: Chunk,
     pub(crate) positions: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) streams: Vec<Stream>,
+    /// It is the store's own, and is taken also when no others are.
+    pub(crate) own: bool,
     fields: Vec<u8>,
 }
 
@@ -23,6 +25,11 @@ impl Batch {
     /// An empty batch.
     pub fn new() -> Batch {
         Batch::default()
+    }
+
+    /// An empty batch of the store's own.
+    pub(crate) fn own() -> Batch {
+        Batch { own: true, ..Batch::default() }
     }
 
     /// Adds a row whose time is counted from 1970.
@@ -50,7 +57,12 @@ impl Batch {
         chunk.push(stream.id(), time, level, text, &self.fields);
     }
 
-    /// Says where a source stands after these rows. Of several for one key the last one holds.
+    /// Bytes of its rows' texts.
+    pub fn text_bytes(&self) -> usize {
+        self.wall.text.len() + self.boot.text.len()
+    }
+
+    /// Says where a source stands after these rows. Of several for one key the last one holds; an empty value forgets the source.
     pub fn set_position(&mut self, key: &[u8], value: &[u8]) {
         self.positions.push(([&[USER], key].concat(), value.to_vec()));
     }

@@ -5,7 +5,7 @@
 //! written, but `sealing`, which only other sealing waits for.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,6 +49,11 @@ pub(crate) struct Core {
     /// The number of the next table.
     pub next_table: AtomicU64,
     pub clock: Mutex<Clock>,
+    /// The state of the power, as a number.
+    pub power: AtomicU8,
+    pub takes_rows: AtomicBool,
+    /// What the background thread is to make tables of, as a number of [`crate::power::Seal`].
+    pub wanted_seal: AtomicU8,
     /// The session is ended, and the journal is being closed.
     pub ended: AtomicBool,
     /// One merge at a time.
@@ -136,6 +141,7 @@ impl Core {
     /// Does what is due.
     pub fn tend(&self) -> Result<(), Error> {
         while self.seal_oldest()? {}
+        self.seal_wanted()?;
         self.settle_manifest()?;
         self.remove_retired()?;
         if self.is_inline() {

@@ -77,6 +77,8 @@ pub enum Error {
         /// The failure.
         cause: Arc<Error>,
     },
+    /// The machine is about to lose its power: no rows are taken any more. Send them to another, or again when it is back.
+    Going,
     /// The store was closed.
     Closed,
 }
@@ -141,6 +143,9 @@ impl fmt::Display for Error {
             Error::InvalidOption { option, reason } => write!(f, "option {option}: {reason}"),
             Error::Broken { cause } => {
                 write!(f, "no rows are sealed any more since a failure ({cause}); reopen the store")
+            }
+            Error::Going => {
+                write!(f, "the power is going: no rows are taken any more; send them again when it is back")
             }
             Error::Closed => write!(f, "the store is closed; open it again"),
         }

@@ -17,7 +17,10 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::format::batch::{KIND_POSITION, KIND_STREAM, LOG, put_position, put_stream};
 use crate::lock;
+use crate::power::{Power, Seal};
+use crate::row::Level;
 use crate::seal::{Sealing, ranks, seal};
+use crate::session::Event;
 use crate::table;
 use crate::table::WriterOptions;
 use crate::table::writer::Unfinished;
@@ -66,7 +69,8 @@ impl Core {
         let (labels, ranks) = ranks(&chunks, &lock(&self.streams));
         let sealing = Sealing {
             catalog: &self.catalog,
-            covers: sealed.below,
+            covers: if sealed.partial { lock(&self.manifest).sealed_below } else { sealed.below },
+            stream_covers: if sealed.partial { sealed.below } else { 0 },
             options: WriterOptions { compression: self.options.compression },
             next_number: &|| self.next_table.fetch_add(1, Ordering::Relaxed),
         };
@@ -85,7 +89,9 @@ impl Core {
         self.compaction.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
         state.manifest.tables.extend(entries);
         state.manifest.tables.sort_by_key(|entry| entry.number);
-        state.sealed_below = state.sealed_below.max(sealed.below);
+        if !sealed.partial {
+            state.sealed_below = state.sealed_below.max(sealed.below);
+        }
         state.changed = true;
     }
 
@@ -203,6 +209,55 @@ impl Core {
         }
         while self.seal_oldest()? {}
         self.settle_manifest()
+    }
+
+    /// Seals the rows of streams that have many in memory.
+    pub fn seal_large(&self, bytes_min: usize) -> Result<(), Error> {
+        while self.seal_oldest()? {}
+        {
+            let mut write = lock(&self.write);
+            self.settle(&mut write);
+            let mut view = lock(&self.view);
+            if !view.sealed.is_empty() {
+                return Ok(());
+            }
+            let rows = view.active.take_large(bytes_min);
+            if !rows.is_empty() {
+                let below = self.journal.appended() + 1;
+                view.sealed.push_back(Arc::new(Sealed { rows, below, partial: true, done: Default::default() }));
+            }
+        }
+        while self.seal_oldest()? {}
+        Ok(())
+    }
+
+    /// Changes how the store behaves, as the power changed. What counts comes first: when this returns, everything that was
+    /// appended is durable, and so is the change's own record; tables are written afterwards, in the background.
+    pub fn set_power(&self, power: Power, cause: &str) -> Result<(), Error> {
+        let behaviour = power.behaviour();
+        self.journal.set_policy(behaviour.policy.unwrap_or(self.options.journal.policy));
+        let before = Power::from_number(self.power.swap(power as u8, Ordering::AcqRel));
+        self.takes_rows.store(behaviour.takes_rows, Ordering::Release);
+        self.set_compaction(behaviour.compaction);
+        if power > Power::Mains {
+            self.journal.sync()?;
+        }
+        let level = if power > before { Level::Warning } else { Level::Notice };
+        let fields = vec![("from", before.to_string()), ("to", power.to_string()), ("cause", cause.to_string())];
+        let text = format!("power: {before} to {power} ({cause})");
+        self.tell(&Event { kind: "power", level, at: None, text, fields }, None)?;
+        self.wanted_seal.store(behaviour.seal as u8, Ordering::Release);
+        self.kick();
+        Ok(())
+    }
+
+    /// Makes the tables that the power asks for.
+    pub fn seal_wanted(&self) -> Result<(), Error> {
+        match self.wanted_seal.swap(Seal::AtBound as u8, Ordering::AcqRel) {
+            wanted if wanted == Seal::All as u8 => self.seal_all(),
+            wanted if wanted == Seal::Large as u8 => self.seal_large(self.options.large_stream_bytes),
+            _ => Ok(()),
+        }
     }
 
     /// Why nothing can be sealed, if that is so.

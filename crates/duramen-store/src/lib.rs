@@ -6,6 +6,7 @@ pub use crate::error::Error;
 pub use crate::format::table::Partition;
 pub use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, is_name};
 pub use crate::options::Options;
+pub use crate::power::{Behaviour, Change, Machine, Power, Seal, Signal};
 pub use crate::query::{
     Direction, Explained, FieldFilter, Filter, Matcher, Operator, ParseError, Query, Row, Rows, Selector,
 };
@@ -30,6 +31,7 @@ mod labels;
 mod memtable;
 mod open;
 mod options;
+mod power;
 mod query;
 mod report;
 mod row;

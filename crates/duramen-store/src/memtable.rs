@@ -77,6 +77,24 @@ impl Memtable {
         all
     }
 
+    /// Takes out all rows of streams that have so many bytes of them.
+    pub fn take_large(&mut self, bytes_min: usize) -> Memtable {
+        let mut sizes: BTreeMap<StreamId, usize> = BTreeMap::new();
+        for (_, chunk) in self.chunks() {
+            for row in 0..chunk.len() {
+                *sizes.entry(chunk.streams[row]).or_default() += chunk.text(row).len() + chunk.field_bytes(row).len();
+            }
+        }
+        let large = |stream: StreamId| sizes.get(&stream).is_some_and(|&bytes| bytes >= bytes_min);
+        let (mut taken, mut left) = (Memtable::default(), Memtable::default());
+        for (base, chunk) in self.chunks() {
+            taken.insert(base, chunk.filtered(|row| large(chunk.streams[row])));
+            left.insert(base, chunk.filtered(|row| !large(chunk.streams[row])));
+        }
+        *self = left;
+        taken
+    }
+
     /// Gives up the rows of records above a sequence.
     pub fn truncate_above(&mut self, sequence: Sequence) {
         self.bytes = 0;
@@ -136,6 +154,10 @@ mod tests {
         assert_eq!(count(&memtable), 18 * 7 + 2 * 10_000);
         let bytes: usize = memtable.chunks().iter().map(|(_, chunk)| chunk.bytes()).sum();
         assert_eq!(memtable.bytes(), bytes);
+        let before = count(&memtable);
+        let taken = memtable.take_large(1);
+        assert_eq!((count(&taken), count(&memtable)), (before, 0));
+        memtable = taken;
         memtable.truncate_above(0);
         assert!(memtable.is_empty() && memtable.streams().is_empty());
     }

@@ -103,6 +103,9 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         open_tables: Default::default(),
         segment_first,
         clock: Default::default(),
+        power: Default::default(),
+        takes_rows: AtomicBool::new(true),
+        wanted_seal: Default::default(),
         ended: AtomicBool::new(false),
         merge: Mutex::new(()),
         compaction: Default::default(),
@@ -181,7 +184,7 @@ fn tell_losses(core: &Core, report: &Report, lost: &[LostTable]) -> Result<(), E
         let fields =
             vec![("cause", "damage".to_string()), ("first", gap.first.to_string()), ("end", gap.end.to_string())];
         let text = format!("the journal is damaged: {gap} are lost; the damaged files were set aside");
-        let event = Event { kind: "gap", level: Level::Error, text, fields };
+        let event = Event { kind: "gap", level: Level::Error, at: None, text, fields };
         core.tell(&event, Some(&format!("journal/{}", gap.first)))?;
     }
     for lost in lost {
@@ -192,9 +195,17 @@ fn tell_losses(core: &Core, report: &Report, lost: &[LostTable]) -> Result<(), E
             fields.push(("to", entry.times.1.to_string()));
         }
         let text = format!("table {} is lost: {}", lost.number, lost.reason);
-        core.tell(&Event { kind: "gap", level: Level::Error, text, fields }, Some(&format!("table/{}", lost.number)))?;
+        let at = lost.entry.as_ref().map(|entry| entry.times.0).filter(|_| is_wall(lost));
+        core.tell(
+            &Event { kind: "gap", level: Level::Error, at, text, fields },
+            Some(&format!("table/{}", lost.number)),
+        )?;
     }
     Ok(())
+}
+
+fn is_wall(lost: &LostTable) -> bool {
+    lost.entry.as_ref().is_some_and(|entry| entry.partition.base() == TimeBase::Wall)
 }
 
 /// Puts the rows that no table has into memory; returns when the last of them arrived.

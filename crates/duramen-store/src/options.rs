@@ -18,6 +18,8 @@ pub struct Options {
     pub unsynced_bytes_max: usize,
     /// Bytes of rows in memory at which they are sealed to a table. Twice as many at most are held while that goes on.
     pub memtable_bytes: usize,
+    /// Bytes of one stream's rows in memory that are worth a table when the machine goes over to its battery.
+    pub large_stream_bytes: usize,
     /// Streams known at the same time.
     pub streams_max: usize,
     /// Bytes of one row's text and fields at most.
@@ -45,6 +47,7 @@ impl Default for Options {
             },
             unsynced_bytes_max: 64 << 10,
             memtable_bytes: 16 << 20,
+            large_stream_bytes: 256 << 10,
             streams_max: 50_000,
             row_bytes_max: 1 << 20,
             compression: 3,

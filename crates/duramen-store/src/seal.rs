@@ -54,6 +54,8 @@ pub(crate) struct Sealing<'a> {
     pub catalog: &'a Catalog,
     /// All rows below this sequence are in these tables, or in others.
     pub covers: u64,
+    /// The same for the streams that have rows here, if that is further.
+    pub stream_covers: u64,
     pub options: WriterOptions,
     pub next_number: &'a dyn Fn() -> u64,
 }
@@ -97,7 +99,7 @@ pub(crate) fn seal(
         let binding = catalog.binding(number);
         let table = TableWriter::create(catalog.disk.clone(), &catalog.tables, binding, head, sealing.options);
         let mut table = table.map_err(Unfinished::Gone)?;
-        if let Err(error) = write_rows(&mut table, &rows, chunks, labels) {
+        if let Err(error) = write_rows(&mut table, &rows, chunks, labels, sealing.stream_covers) {
             table.abandon();
             return Err(Unfinished::Gone(error));
         }
@@ -112,12 +114,13 @@ fn write_rows(
     rows: &[(u32, i64, u32, u32)],
     chunks: &[(TimeBase, Arc<Chunk>)],
     labels: &[Labels],
+    stream_covers: u64,
 ) -> Result<(), Error> {
     let mut stream = None;
     for &(rank, time, chunk, row) in rows {
         if stream != Some(rank) {
             stream = Some(rank);
-            table.begin_stream(&labels[rank as usize], 0, &[])?;
+            table.begin_stream(&labels[rank as usize], stream_covers, &[])?;
         }
         let (chunk, row) = (&chunks[chunk as usize].1, row as usize);
         table.push(RowToWrite {

@@ -122,6 +122,8 @@ pub struct Event<'a> {
     pub kind: &'a str,
     /// How grave it is.
     pub level: Level,
+    /// When it was; `None`: now.
+    pub at: Option<Nanoseconds>,
     /// A sentence for people.
     pub text: String,
     /// What programs read.
@@ -193,7 +195,7 @@ impl Core {
             let write = lock(&self.write);
             write.positions.get(&own("session")).and_then(|position| Left::decode(&position.value))
         };
-        let mut batch = Batch::new();
+        let mut batch = Batch::own();
         self.note_boot(&mut batch);
         let outage = left.filter(|left| !left.closed).map(|left| {
             let last = last.filter(|last| *last > left.arrival).unwrap_or(left.arrival);
@@ -208,7 +210,7 @@ impl Core {
             self.add_event(&mut batch, &outage.event())?;
         }
         self.note_session(&mut batch, false);
-        let ticket = self.append(batch, Durability::Now)?;
+        let ticket = self.append(&mut batch, Durability::Now)?;
         ticket.map_or(Ok(0), duramen_journal::Ticket::wait)?;
         Ok(outage)
     }
@@ -222,10 +224,10 @@ impl Core {
 
     /// Notes that the store is closed.
     pub(crate) fn end_session(&self) -> Result<(), Error> {
-        let mut batch = Batch::new();
+        let mut batch = Batch::own();
         self.note_boot(&mut batch);
         self.note_session(&mut batch, true);
-        self.append(batch, Durability::Policy)?;
+        self.append(&mut batch, Durability::Policy)?;
         Ok(())
     }
 
@@ -233,7 +235,7 @@ impl Core {
     pub(crate) fn add_event(&self, batch: &mut Batch, event: &Event<'_>) -> Result<(), Error> {
         let labels = Labels::new([EVENTS])?;
         let stream = lock(&self.streams).name(&labels, usize::MAX)?;
-        let (base, time) = self.now();
+        let (base, time) = event.at.map_or_else(|| self.now(), |at| (TimeBase::Wall, at));
         let mut fields = vec![("event", event.kind)];
         fields.extend(event.fields.iter().map(|(name, value)| (*name, value.as_str())));
         batch.push_at(base, &stream, time, event.level, event.text.as_bytes(), &fields);
@@ -242,17 +244,17 @@ impl Core {
 
     /// Stores an event; with a key it is stored once, however often it is told.
     pub fn tell(&self, event: &Event<'_>, once: Option<&str>) -> Result<(), Error> {
-        let mut batch = Batch::new();
+        let mut batch = Batch::own();
         if let Some(key) = once {
             let key = own(&format!("told/{key}"));
             if lock(&self.write).positions.contains_key(&key) {
                 return Ok(());
             }
-            batch.positions.push((key, Vec::new()));
+            batch.positions.push((key, vec![1]));
         }
         self.note_boot(&mut batch);
         self.add_event(&mut batch, event)?;
-        let ticket = self.append(batch, Durability::Now)?;
+        let ticket = self.append(&mut batch, Durability::Now)?;
         ticket.map_or(Ok(0), duramen_journal::Ticket::wait)?;
         Ok(())
     }
@@ -280,7 +282,7 @@ impl Outage {
             "{what}{length}: nothing that was acknowledged is lost; of sources that cannot wait, rows of the last commit \
              interval may be"
         );
-        Event { kind: "outage", level: Level::Warning, text, fields }
+        Event { kind: "outage", level: Level::Warning, at: None, text, fields }
     }
 }
 

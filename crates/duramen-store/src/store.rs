@@ -17,8 +17,9 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::options::Options;
+use crate::power::Power;
 use crate::report::Report;
-use crate::row::{Nanoseconds, TimeBase};
+use crate::row::{Nanoseconds, RowId, TimeBase};
 use crate::session::Event;
 use crate::stats::Stats;
 use crate::stream::Stream;
@@ -159,7 +160,15 @@ impl Store {
     /// # Errors
     /// [`Error::TooLarge`], before anything is written; the journal's; a table's, if there is no more room in memory because
     /// none can be written.
-    pub fn append(&self, batch: Batch, how: Durability) -> Result<Receipt, Error> {
+    pub fn append(&self, mut batch: Batch, how: Durability) -> Result<Receipt, Error> {
+        self.append_drain(&mut batch, how)
+    }
+
+    /// As [`Store::append`], and empties the batch; one that is refused stays as it is, to be tried again.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn append_drain(&self, batch: &mut Batch, how: Durability) -> Result<Receipt, Error> {
         let ticket = self.core().append(batch, how)?;
         if self.core().is_inline() {
             // The batch is taken; what fails here is tried again, and tells of itself when memory is full.
@@ -192,6 +201,12 @@ impl Store {
         self.core().positions(prefix)
     }
 
+    /// The id that is higher than those of all rows so far; `None`: there are none.
+    pub fn last_row(&self) -> Option<RowId> {
+        let appended = self.core().journal.appended();
+        (appended > 0).then(|| RowId::new(appended, crate::row::ROWS_PER_RECORD_MAX - 1))
+    }
+
     /// Makes everything appended so far durable.
     ///
     /// # Errors
@@ -206,6 +221,20 @@ impl Store {
     /// The journal's, a table's, the manifest's: the rows stay in memory and in the journal.
     pub fn flush(&self) -> Result<(), Error> {
         self.core().seal_all()
+    }
+
+    /// Changes how the store behaves, as the power changed; see [`Power::behaviour`]. When this returns, everything that was
+    /// appended is durable, and so is a row that tells of the change. Tables are made afterwards, in the background.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn set_power(&self, power: Power, cause: &str) -> Result<(), Error> {
+        self.core().set_power(power, cause)
+    }
+
+    /// The state of the power, as it was set last.
+    pub fn power(&self) -> Power {
+        Power::from_number(self.core().power.load(std::sync::atomic::Ordering::Acquire))
     }
 
     /// Changes how long rows of sources that cannot wait stay unsynced.

@@ -22,6 +22,8 @@ pub(crate) struct Sealed {
     pub rows: Memtable,
     /// All rows below this sequence are in these, in older ones, or in tables.
     pub below: Sequence,
+    /// That holds for the streams that have rows here only: others have theirs in memory still.
+    pub partial: bool,
     /// The tables that are written already.
     pub done: Mutex<Vec<TableEntry>>,
 }

@@ -49,7 +49,10 @@ impl Writing {
     }
 
     pub fn set_position(&mut self, key: Vec<u8>, value: Vec<u8>, at: Sequence) {
-        let before = self.positions.insert(key.clone(), Position { value, at });
+        let before = match value.is_empty() {
+            true => self.positions.remove(&key),
+            false => self.positions.insert(key.clone(), Position { value, at }),
+        };
         self.undo.push((at, key, before));
     }
 
@@ -96,10 +99,13 @@ impl Core {
         Ok(())
     }
 
-    /// Appends a batch; `None`: it was empty.
-    pub fn append(&self, mut batch: Batch, how: Durability) -> Result<Option<Ticket>, Error> {
-        self.check(&batch)?;
-        self.refuse_too_old(&mut batch);
+    /// Appends a batch, and empties it; `None`: it was empty. A batch that is refused stays as it is.
+    pub fn append(&self, batch: &mut Batch, how: Durability) -> Result<Option<Ticket>, Error> {
+        self.check(batch)?;
+        if !self.takes_rows.load(std::sync::atomic::Ordering::Acquire) && !batch.own {
+            return Err(Error::Going);
+        }
+        self.refuse_too_old(batch);
         if batch.is_empty() {
             return Ok(None);
         }
@@ -129,7 +135,7 @@ impl Core {
                 Err(error) => return Err(error.into()),
             }
         };
-        self.keep(&mut write, batch, &ticket, arrival);
+        self.keep(&mut write, std::mem::take(batch), &ticket, arrival);
         Ok(Some(ticket))
     }
 
@@ -186,7 +192,7 @@ impl Core {
     /// Hands the rows in memory over to be sealed: all rows below a sequence.
     pub fn rotate(&self, view: &mut crate::view::View, below: Sequence) {
         let rows: Memtable = std::mem::take(&mut view.active);
-        view.sealed.push_back(std::sync::Arc::new(Sealed { rows, below, done: Default::default() }));
+        view.sealed.push_back(std::sync::Arc::new(Sealed { rows, below, partial: false, done: Default::default() }));
         self.kick();
     }
 
@@ -238,7 +244,12 @@ impl Core {
                 let mut rows = sealed.rows.clone();
                 rows.truncate_above(written);
                 // Nothing of it was written to a table yet: sealing waits until all of it is durable.
-                *sealed = std::sync::Arc::new(Sealed { rows, below: written + 1, done: Default::default() });
+                *sealed = std::sync::Arc::new(Sealed {
+                    rows,
+                    below: written + 1,
+                    partial: sealed.partial,
+                    done: Default::default(),
+                });
             }
         }
         write.epoch = epoch;

@@ -9,7 +9,7 @@ pub use filter::{FieldFilter, Filter, Matcher, Operator, Selector};
 pub use parse::ParseError;
 pub use run::{Explained, Row, Rows};
 
-use crate::row::{Level, Nanoseconds};
+use crate::row::{Level, Nanoseconds, RowId};
 
 /// In which order rows come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -46,7 +46,11 @@ pub struct Query {
     pub level: Option<Level>,
     /// Only this level.
     pub level_only: Option<Level>,
-    /// So many rows at most.
+    /// Only rows that were appended after this one: how to go on where an earlier answer ended.
+    pub after: Option<RowId>,
+    /// Also the store's own events that tell of gaps and outages within the times, whatever streams and filters say.
+    pub gaps: bool,
+    /// So many rows at most, those that tell of gaps not counted.
     pub limit: Option<usize>,
     /// In which order.
     pub direction: Direction,

@@ -19,6 +19,7 @@ use crate::lock;
 use crate::query::{Direction, Query};
 use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId, TimeBase};
 use crate::seal::lost_labels;
+use crate::session::EVENTS;
 use crate::store::Store;
 use crate::table::reader::StreamReader;
 use crate::table::{Block, Table};
@@ -39,6 +40,8 @@ pub struct Row {
     pub timed: bool,
     /// When it reached the store.
     pub arrival: Arrival,
+    /// Whether it is not an answer itself, but tells what may be missing here: see [`Query::gaps`].
+    pub gap: bool,
     /// Its level.
     pub level: Level,
     /// The line, without its end.
@@ -90,6 +93,14 @@ enum Place {
     Block { table: usize, stream: usize, block: usize },
 }
 
+/// A stream that is meant.
+#[derive(Clone, Debug)]
+struct Meant {
+    labels: Labels,
+    /// Only for what it tells of gaps.
+    gaps: bool,
+}
+
 /// What rows are sorted by: rows of boots without a clock come before all others.
 type Order = (bool, i64, RowId);
 
@@ -119,7 +130,7 @@ impl Scale {
 /// Rows of an open source that match, in order.
 enum Opened {
     Chunk(Arc<Chunk>),
-    Block(Arc<Block>, Labels),
+    Block(Arc<Block>, Meant),
 }
 
 struct Open {
@@ -129,6 +140,15 @@ struct Open {
     /// Rows that match, in the order of the answer; those before `next` are given out.
     matching: Vec<u32>,
     next: usize,
+}
+
+/// A row that may be of the answer.
+struct Candidate<'a> {
+    time: Nanoseconds,
+    level: u8,
+    text: &'a [u8],
+    fields: Fields<'a>,
+    gaps: bool,
 }
 
 /// A table that may hold rows of the answer.
@@ -146,7 +166,7 @@ pub struct Rows {
     open: Vec<Option<Open>>,
     heap: BinaryHeap<Keyed>,
     tables: Vec<Reading>,
-    names: BTreeMap<StreamId, Option<Labels>>,
+    names: BTreeMap<StreamId, Option<Meant>>,
     /// What makes wall time of each boot's.
     offsets: BTreeMap<u32, Nanoseconds>,
     explained: Explained,
@@ -241,6 +261,10 @@ impl Rows {
     fn add_chunk(&mut self, base: TimeBase, chunk: Arc<Chunk>) {
         let (Some(&first), Some(&last)) = (chunk.times.iter().min(), chunk.times.iter().max()) else { return };
         let scale = self.scale(base);
+        let newest = chunk.groups.last().map_or(0, |group| group.sequence);
+        if self.query.after.is_some_and(|after| newest < after.sequence()) {
+            return;
+        }
         if self.meets(scale, (first, last)) {
             self.sources.push(Source { times: scale.orders((first, last)), place: Place::Chunk(base, chunk) });
         }
@@ -248,6 +272,11 @@ impl Rows {
 
     fn add_table(&mut self, core: &Core, live: Arc<Live>) -> Result<(), Error> {
         let scale = self.scale(live.entry.partition.base());
+        let further = live.entry.stream_covers.iter().map(|(_, covers)| *covers).max().unwrap_or(0);
+        if self.query.after.is_some_and(|after| live.entry.covers.max(further) <= after.sequence()) {
+            self.explained.tables_by_time += 1;
+            return Ok(());
+        }
         if !self.meets(scale, live.entry.times) {
             self.explained.tables_by_time += 1;
             return Ok(());
@@ -265,19 +294,17 @@ impl Rows {
         let filters = if tokens.is_empty() { Vec::new() } else { self.filters(&table) };
         let at = self.tables.len();
         for (number, stream) in table.index.streams.iter().enumerate() {
-            if !self.query.selector.selects(&stream.labels) {
-                continue;
-            }
+            let Some(Meant { gaps, .. }) = meant(&self.query, &stream.labels) else { continue };
             for (block, entry) in stream.blocks.iter().enumerate() {
                 self.explained.blocks += 1;
                 let times = (entry.first_time, entry.last_time);
-                if !self.meets(scale, times) || entry.levels & self.levels == 0 {
+                if !self.meets(scale, times) || (!gaps && entry.levels & self.levels == 0) {
                     self.explained.blocks_by_time += 1;
                     continue;
                 }
                 let from = entry.filter_offset as usize;
                 let own = filters.get(from..from + entry.filter_bytes as usize).unwrap_or(&[]);
-                if !tokens.iter().all(|&token| may_hold(own, token)) {
+                if !gaps && !tokens.iter().all(|&token| may_hold(own, token)) {
                     self.explained.blocks_by_word += 1;
                     continue;
                 }
@@ -330,20 +357,28 @@ impl Rows {
         }
     }
 
-    fn passes(&self, scale: Scale, time: Nanoseconds, level: u8, text: &[u8], fields: Fields<'_>) -> bool {
+    fn passes(&self, scale: Scale, id: RowId, candidate: &Candidate<'_>) -> bool {
+        let Candidate { time, level, text, fields, gaps } = *candidate;
+        if !self.meets(scale, (time, time)) || self.query.after.is_some_and(|after| id <= after) {
+            return false;
+        }
+        if gaps {
+            return matches!(fields.get("event"), Some("gap" | "outage"));
+        }
         self.levels & 1 << level != 0
-            && self.meets(scale, (time, time))
             && self.query.filters.iter().all(|filter| filter.passes(text))
             && self.query.fields.iter().all(|filter| filter.passes(fields))
     }
 
     fn open_chunk(&self, base: TimeBase, chunk: Arc<Chunk>) -> Option<Open> {
         let scale = self.scale(base);
-        let may = self.query.filters.iter().all(|filter| filter.may_pass_in(&chunk.text));
+        let may = self.query.gaps || self.query.filters.iter().all(|filter| filter.may_pass_in(&chunk.text));
         let rows: Range<usize> = if may { 0..chunk.len() } else { 0..0 };
         let matching = rows.filter(|&row| {
-            self.names.get(&chunk.streams[row]).is_some_and(Option::is_some)
-                && self.passes(scale, chunk.times[row], chunk.levels[row], chunk.text(row), chunk.fields(row))
+            let Some(Some(Meant { gaps, .. })) = self.names.get(&chunk.streams[row]) else { return false };
+            let (text, fields) = (chunk.text(row), chunk.fields(row));
+            let candidate = Candidate { time: chunk.times[row], level: chunk.levels[row], text, fields, gaps: *gaps };
+            self.passes(scale, chunk.id(row), &candidate)
         });
         let mut matching: Vec<u32> = matching.map(|row| row as u32).collect();
         if matching.is_empty() {
@@ -368,19 +403,21 @@ impl Rows {
         let reader = &mut self.reader.as_mut().expect("set above").1;
         let text = table.text(reader, entry)?;
         self.explained.bytes_read += u64::from(entry.text.stored);
-        if !self.query.filters.iter().all(|filter| filter.may_pass_in(&text)) {
+        let Some(meant) = meant(&self.query, &stream.labels) else { return Ok(None) };
+        if !meant.gaps && !self.query.filters.iter().all(|filter| filter.may_pass_in(&text)) {
             return Ok(None);
         }
         self.explained.bytes_read += u64::from(entry.numbers.stored) + u64::from(entry.fields.stored);
         let numbers = table.numbers(reader, entry)?;
         let block = Block { numbers, text, fields: table.fields(reader, entry)? };
-        let labels = stream.labels.clone();
         let matching = (0..block.numbers.len()).filter(|&row| {
             let (time, level) = (block.numbers.times[row], block.numbers.levels[row]);
-            self.passes(scale, time, level, block.text(row), block.fields(row))
+            let (text, fields) = (block.text(row), block.fields(row));
+            let candidate = Candidate { time, level, text, fields, gaps: meant.gaps };
+            self.passes(scale, block.numbers.ids[row], &candidate)
         });
         let matching: Vec<u32> = matching.map(|row| row as u32).collect();
-        let rows = Opened::Block(Arc::new(block), labels);
+        let rows = Opened::Block(Arc::new(block), meant);
         Ok((!matching.is_empty()).then_some(Open { rows, base, scale, matching, next: 0 }))
     }
 
@@ -410,7 +447,7 @@ impl Rows {
 }
 
 /// The streams in some chunks that a query means, by number.
-fn rows_names(core: &Core, chunks: &[(TimeBase, Arc<Chunk>)], query: &Query) -> BTreeMap<StreamId, Option<Labels>> {
+fn rows_names(core: &Core, chunks: &[(TimeBase, Arc<Chunk>)], query: &Query) -> BTreeMap<StreamId, Option<Meant>> {
     let streams = lock(&core.streams);
     let mut names = BTreeMap::new();
     for (_, chunk) in chunks {
@@ -422,11 +459,22 @@ fn rows_names(core: &Core, chunks: &[(TimeBase, Arc<Chunk>)], query: &Query) -> 
             before = Some(id);
             names.entry(id).or_insert_with(|| {
                 let labels = streams.get(id).map_or_else(|| lost_labels(id), |stream| stream.labels().clone());
-                query.selector.selects(&labels).then_some(labels)
+                meant(query, &labels)
             });
         }
     }
     names
+}
+
+fn named(names: &BTreeMap<StreamId, Option<Meant>>, stream: StreamId) -> &Meant {
+    names.get(&stream).and_then(Option::as_ref).expect("only rows of streams that are meant match")
+}
+
+/// Whether a query means a stream, and what of it.
+fn meant(query: &Query, labels: &Labels) -> Option<Meant> {
+    let selected = query.selector.selects(labels);
+    let events = query.gaps && labels.get(EVENTS.0) == Some(EVENTS.1);
+    (selected || events).then(|| Meant { labels: labels.clone(), gaps: !selected })
 }
 
 impl Open {
@@ -437,11 +485,12 @@ impl Open {
         }
     }
 
-    fn row(&self, row: usize, names: &BTreeMap<StreamId, Option<Labels>>) -> Row {
+    fn row(&self, row: usize, names: &BTreeMap<StreamId, Option<Meant>>) -> Row {
         match &self.rows {
             Opened::Chunk(chunk) => Row {
                 id: chunk.id(row),
-                labels: names.get(&chunk.streams[row]).cloned().flatten().expect("only named rows match"),
+                labels: named(names, chunk.streams[row]).labels.clone(),
+                gap: named(names, chunk.streams[row]).gaps,
                 time: self.scale.time(chunk.times[row]),
                 base: self.base,
                 timed: self.scale.timed,
@@ -450,9 +499,10 @@ impl Open {
                 text: chunk.text(row).to_vec(),
                 fields: chunk.field_bytes(row).to_vec(),
             },
-            Opened::Block(block, labels) => Row {
+            Opened::Block(block, meant) => Row {
                 id: block.numbers.ids[row],
-                labels: labels.clone(),
+                labels: meant.labels.clone(),
+                gap: meant.gaps,
                 time: self.scale.time(block.numbers.times[row]),
                 base: self.base,
                 timed: self.scale.timed,
@@ -480,8 +530,10 @@ impl Iterator for Rows {
             }
         }
         let row = self.take()?;
-        self.left -= 1;
-        self.explained.rows += 1;
+        if !row.gap {
+            self.left -= 1;
+            self.explained.rows += 1;
+        }
         Some(Ok(row))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duramen_journal::disk::sim::{History, Scenario, SimDisk};
 use duramen_journal::{SyncPolicy, World};
-use duramen_store::{Batch, Durability, Error, Labels, Level, Options, Query, Store};
+use duramen_store::{Batch, Durability, Error, Labels, Level, Options, Power, Query, Store};
 
 const FOLDER: &str = "/data";
 const KEY: &[u8] = b"source";
@@ -25,11 +25,13 @@ pub enum Action {
     Flush,
     /// Time passes.
     Pass(u64),
+    /// The power changes.
+    Supply(Power),
     /// The store is closed and opened again.
     Reopen,
 }
 
-use Action::{Flush, Leave, Pass, Reopen, Wait};
+use Action::{Flush, Leave, Pass, Reopen, Supply, Wait};
 
 /// A workload.
 pub struct Script {
@@ -75,8 +77,27 @@ pub fn all() -> Vec<Script> {
     let flushes = [Wait(3), Flush, Leave(2), Wait(1), Flush, Wait(2)];
     let many: Vec<Action> = (0..24).flat_map(|_| [Leave(20), Wait(9)]).collect();
     let reopened = [Wait(4), Leave(2), Reopen, Wait(1), Flush, Reopen, Leave(3), Wait(2), Flush];
+    let (battery, low, mains) = (Supply(Power::Battery), Supply(Power::Low), Supply(Power::Mains));
+    let power = [
+        Wait(3),
+        Leave(5),
+        battery,
+        Leave(4),
+        Wait(2),
+        low,
+        Leave(3),
+        Flush,
+        Wait(1),
+        battery,
+        Wait(2),
+        mains,
+        Wait(1),
+    ];
     vec![
         script("lines", &lines),
+        script("power", &power),
+        Script { days: 2, fan_in: 2, ..script("power-days", &power) },
+        Script { sweep: true, ..script("faults-power", &power) },
         script("flushes", &flushes),
         Script { days: 3, ..script("days", &flushes) },
         Script { memtable_bytes: 4 << 10, ..script("small-memory", &many) },
@@ -146,6 +167,8 @@ impl Script {
             },
             memtable_bytes: self.memtable_bytes,
             fan_in: self.fan_in,
+            // Two of the three streams of most batches.
+            large_stream_bytes: 150,
             ..small
         }
     }
@@ -195,6 +218,7 @@ impl Script {
                     }
                 }
                 Flush => store.flush(),
+                Supply(power) => store.set_power(power, "script").and_then(|()| store.tick()),
                 Pass(milliseconds) => {
                     world.environment.wait(&Default::default(), 0, Some(Duration::from_millis(milliseconds)));
                     store.tick()

@@ -104,3 +104,39 @@ fn what_need_not_be_read_is_not() {
     let (count, told) = explained("level>=err", None, None);
     assert_eq!((count, told.blocks_read), (0, 0));
 }
+
+#[test]
+fn an_answer_can_be_gone_on_with() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    let mut last = None;
+    for round in 0..6 {
+        append(&store, "a", START - round * SECOND, &format!("round {round}"));
+        append(&store, "b", START - round * SECOND, &format!("other {round}"));
+        if round % 2 == 1 {
+            store.flush().unwrap();
+        }
+        let rows = ask_with(&store, Query { after: last, ..r#"{app="a"}"#.parse().unwrap() });
+        assert_eq!(texts(&rows), [format!("round {round}")], "each row once, though they come from ever earlier times");
+        last = rows.iter().map(|row| row.id).max();
+    }
+}
+
+#[test]
+fn outages_stand_where_they_belong() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    append(&store, "a", START, "before");
+    let disk = disk.reboot(duramen_journal::disk::sim::Crash::LoseAll);
+    drop(store);
+    let (store, _) = open(&disk);
+    append(&store, "a", START + 2_000 * SECOND, "behind");
+    for _ in 0..2 {
+        let rows = ask_with(&store, Query { gaps: true, ..r#"{app="a"} |~ "before|behind""#.parse().unwrap() });
+        let told: Vec<bool> = rows.iter().map(|row| row.gap).collect();
+        assert_eq!(told, [false, true, false], "{:?}", texts(&rows));
+        let limited = Query { gaps: true, limit: Some(2), ..r#"{app="a"}"#.parse().unwrap() };
+        assert_eq!(ask_with(&store, limited).len(), 3, "what tells of gaps is not counted");
+        store.flush().unwrap();
+    }
+}
