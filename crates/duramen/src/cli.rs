@@ -2,6 +2,8 @@
 
 #[cfg(feature = "raft")]
 pub mod raft;
+#[cfg(feature = "daemon")]
+pub mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +25,17 @@ pub struct Cli {
 /// The top-level commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Collect log lines, keep them through any power cut, answer questions: the daemon
+    #[cfg(feature = "daemon")]
+    #[command(after_help = exit::HELP)]
+    Run(store::Run),
+    /// Store files or standard input once
+    #[cfg(feature = "daemon")]
+    Ingest(store::Ingest),
+    /// Ask for lines
+    #[cfg(feature = "daemon")]
+    #[command(alias = "logs")]
+    Query(store::Ask),
     /// Write, read, check and mend a journal
     #[command(subcommand, after_help = exit::HELP)]
     Journal(JournalCommand),

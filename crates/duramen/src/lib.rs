@@ -6,6 +6,8 @@ pub mod lines;
 pub use duramen_journal as journal;
 #[cfg(feature = "raft")]
 pub use duramen_raft as raft;
+#[cfg(feature = "daemon")]
+pub use duramen_store as store;
 
 /// The README's example, so that it runs.
 #[cfg(all(doctest, feature = "raft"))]

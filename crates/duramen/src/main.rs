@@ -1,13 +1,27 @@
 //! The `duramen` binary: parses the command line, runs one command, and turns its end into one line and an exit code.
 //! Knows no journal.
 
+#[cfg(feature = "daemon")]
+mod answer;
 mod cli;
+#[cfg(feature = "daemon")]
+mod client;
 mod commands;
+#[cfg(feature = "daemon")]
+mod daemon;
 mod exit;
+#[cfg(feature = "daemon")]
 mod input;
+#[cfg(feature = "daemon")]
+mod power;
 mod progress;
 mod quantity;
 mod scratch;
+#[cfg(feature = "daemon")]
+mod server;
+mod source;
+#[cfg(feature = "daemon")]
+mod stamp;
 mod stop;
 mod text;
 mod writer;
@@ -36,7 +50,7 @@ fn main() -> ExitCode {
         let exit = Exit::of(&error);
         // Whoever closed the pipe knows; everyone else gets one line.
         if exit != Exit::BrokenPipe {
-            eprintln!("duramen: {}", one_line(&error));
+            eprintln!("duramen: {}", words(&error));
         }
         exit
     });
@@ -60,6 +74,12 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Journal(JournalCommand::Bench(arguments)) => commands::bench::run(arguments, &stop),
         #[cfg(feature = "raft")]
         Command::Raft(command) => run_raft(command, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Run(arguments) => commands::store::run::run(arguments, stop),
+        #[cfg(feature = "daemon")]
+        Command::Ingest(arguments) => commands::store::ingest::run(arguments, stop),
+        #[cfg(feature = "daemon")]
+        Command::Query(arguments) => commands::store::ask::run(arguments, &stop),
         Command::Demo(arguments) => commands::demo::run(arguments, &stop),
         Command::Completions { shell } => commands::manual::completions(*shell),
         Command::Man { folder } => commands::manual::man(folder.as_deref()),
@@ -76,6 +96,15 @@ fn run_raft(command: &RaftCommand, stop: &Stop) -> anyhow::Result<Exit> {
         RaftCommand::Salvage(arguments) => commands::raft::salvage::run(arguments, stop),
         RaftCommand::Tier(arguments) => commands::raft::tier::run(arguments),
     }
+}
+
+/// What is said of an error: one line, but for a query, where a second and a third point at the place.
+fn words(error: &anyhow::Error) -> String {
+    #[cfg(feature = "daemon")]
+    if let Some(error) = error.downcast_ref::<duramen_store::ParseError>() {
+        return error.to_string();
+    }
+    one_line(error)
 }
 
 /// An error and its causes in one line. The journal's errors already quote their cause, so a cause is left out when

@@ -40,6 +40,12 @@ pub struct Raiser {
 }
 
 impl Raiser {
+    /// Asks for a stop as SIGTERM does.
+    pub fn stop(&mut self) {
+        let _ = self.signal.compare_exchange(0, SIGTERM as usize, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.sender.write(&[0]);
+    }
+
     /// Asks for a stop because the reader of standard output went away; counts as SIGPIPE.
     pub fn broken_pipe(&mut self) {
         let _ = self.signal.compare_exchange(0, SIGPIPE as usize, Ordering::AcqRel, Ordering::Acquire);
@@ -92,6 +98,11 @@ impl Stop {
     pub fn sleep(&self, time: Duration, output: BorrowedFd<'_>) -> io::Result<Woken> {
         // Without any event asked for, poll(2) still reports a pipe whose other end is closed.
         self.wait(Some(PollFd::from_borrowed_fd(output, PollFlags::empty())), Some(time))
+    }
+
+    /// Sleeps; ends early at a signal.
+    pub fn pause(&self, time: Duration) -> io::Result<Woken> {
+        self.wait(None, Some(time))
     }
 
     fn wait(&self, descriptor: Option<PollFd<'_>>, timeout: Option<Duration>) -> io::Result<Woken> {

@@ -8,9 +8,9 @@ use indicatif::ProgressBar;
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::input::{Chunk, Input};
 use crate::progress::{self, OutputUse};
 use crate::quantity::{show_bytes, show_counted};
+use crate::source::{Chunk, Source};
 use crate::stop::Stop;
 use crate::writer::{Acknowledge, LineWriter};
 
@@ -31,7 +31,7 @@ enum Ended {
 /// An input or the journal cannot be opened (nothing was written then), or the run ended early; the message says how
 /// much of it is durable.
 pub fn run(arguments: &cli::Append, stop: &Stop) -> anyhow::Result<Exit> {
-    let mut inputs = Input::open_all(&arguments.files)?;
+    let mut inputs = Source::open_all(&arguments.files)?;
     let options = arguments.writing.options();
     let world = super::world();
     let (journal, _) = super::open_for_writing(&arguments.folder, &options, &world)?;
@@ -68,7 +68,7 @@ fn advice(durable: u64) -> String {
     format!("mend the cause and append the rest of the input, from line {} on", durable + 1)
 }
 
-fn copy(inputs: &mut [Input], writer: &mut LineWriter, bar: &ProgressBar, stop: &Stop) -> Ended {
+fn copy(inputs: &mut [Source], writer: &mut LineWriter, bar: &ProgressBar, stop: &Stop) -> Ended {
     let mut buffer = vec![0; READ_BYTES];
     for input in inputs {
         loop {
@@ -98,8 +98,8 @@ fn copy(inputs: &mut [Input], writer: &mut LineWriter, bar: &ProgressBar, stop: 
 }
 
 /// A bar where all lengths are known, a spinner where not, nothing while a person types.
-fn bar(inputs: &[Input], arguments: &cli::Append) -> ProgressBar {
-    if arguments.quiet || inputs.iter().any(Input::is_terminal) {
+fn bar(inputs: &[Source], arguments: &cli::Append) -> ProgressBar {
+    if arguments.quiet || inputs.iter().any(Source::is_terminal) {
         return ProgressBar::hidden();
     }
     let total = inputs.iter().map(|input| input.bytes).sum::<Option<u64>>();

@@ -17,6 +17,8 @@ pub mod manual;
 pub mod raft;
 pub mod salvage;
 pub mod stat;
+#[cfg(feature = "daemon")]
+pub mod store;
 pub mod verify;
 
 /// The real disk and environment: every command's data folder goes through it.

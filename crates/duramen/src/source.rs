@@ -15,7 +15,7 @@ use crate::stop::{Stop, Woken};
 
 /// One input.
 #[derive(Debug)]
-pub struct Input {
+pub struct Source {
     /// What to call it.
     pub name: String,
     /// Its length, where it has one.
@@ -34,20 +34,20 @@ pub enum Chunk {
     Stopped,
 }
 
-impl Input {
+impl Source {
     /// Opens every input, or none: a name that is wrong is found before the first line is stored.
     ///
     /// # Errors
     /// The first input that cannot be opened or is a folder.
-    pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+    pub fn open_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
         if paths.is_empty() {
-            return Ok(vec![Input::standard()?]);
+            return Ok(vec![Source::standard()?]);
         }
-        paths.iter().map(|path| if path == Path::new("-") { Input::standard() } else { Input::open(path) }).collect()
+        paths.iter().map(|path| if path == Path::new("-") { Source::standard() } else { Source::open(path) }).collect()
     }
 
     /// Opens one file. It does not wait for the other end of a named pipe: reading does, where a signal is heard.
-    pub fn open(path: &Path) -> anyhow::Result<Input> {
+    pub fn open(path: &Path) -> anyhow::Result<Source> {
         let what = || format!("cannot read {}; nothing was appended", path.display());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file =
@@ -57,17 +57,17 @@ impl Input {
             return Err(io::Error::from(io::ErrorKind::IsADirectory)).with_context(what);
         }
         let bytes = metadata.is_file().then_some(metadata.len());
-        Ok(Input { name: path.display().to_string(), bytes, file })
+        Ok(Source { name: path.display().to_string(), bytes, file })
     }
 
-    fn standard() -> anyhow::Result<Input> {
+    fn standard() -> anyhow::Result<Source> {
         let descriptor = io::stdin().as_fd().try_clone_to_owned().context("cannot read standard input")?;
         let file = File::from(descriptor);
         let metadata = file.metadata().context("cannot read standard input")?;
         if metadata.is_dir() {
             anyhow::bail!("standard input is a folder; nothing was appended");
         }
-        Ok(Input { name: "standard input".to_string(), bytes: metadata.is_file().then_some(metadata.len()), file })
+        Ok(Source { name: "standard input".to_string(), bytes: metadata.is_file().then_some(metadata.len()), file })
     }
 
     /// Whether a person types it.

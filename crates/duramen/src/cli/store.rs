@@ -1,0 +1,133 @@
+//! What was typed for the daemon and the commands on a store. Owns no behaviour.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::answer::Output;
+
+/// Where the data is.
+#[derive(Clone, Debug, Args)]
+pub struct Data {
+    /// The data folder
+    #[arg(long = "data", short = 'd', value_name = "DIR", env = "DURAMEN_DATA", default_value = "./duramen-data")]
+    pub folder: PathBuf,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Files to follow: names or patterns such as '/var/log/*.log'. Without any, and without a configuration: standard input
+    /// if it is a pipe, else the readable files of /var/log
+    #[arg(value_name = "PATTERN")]
+    pub patterns: Vec<String>,
+    /// Where the data is
+    #[command(flatten)]
+    pub data: OptionalData,
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", env = "DURAMEN_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The address for HTTP; port 0 takes a free one [default: 127.0.0.1:7420]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "DURAMEN_LISTEN")]
+    pub listen: Option<String>,
+    /// Print `ready ADDRESS` on standard output when everything runs
+    #[arg(long)]
+    pub ready: bool,
+}
+
+/// Where the data is, if it is said.
+#[derive(Clone, Debug, Args)]
+pub struct OptionalData {
+    /// The data folder [default: ./duramen-data]
+    #[arg(long = "data", short = 'd', value_name = "DIR", env = "DURAMEN_DATA")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Arguments of `ingest`.
+#[derive(Debug, Args)]
+pub struct Ingest {
+    /// Files to store, `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Where the data is
+    #[command(flatten)]
+    pub data: Data,
+    /// Labels for all lines, beside file, app and host
+    #[arg(long = "label", short, value_name = "NAME=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Parses `name=value`.
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if duramen_store::is_name(name) => Ok((name.to_string(), value.to_string())),
+        _ => Err(format!("{text}: expected NAME=VALUE, the name of letters, digits and _")),
+    }
+}
+
+/// In which order rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// The oldest first
+    Forward,
+    /// The newest first
+    Backward,
+}
+
+/// Arguments of `query` and `tail`.
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// What to look for: a selector of streams, words, filters, fields. For example '{app="sshd"} refused level>=warning'
+    #[arg(value_name = "QUERY")]
+    pub query: Vec<String>,
+    /// Where the data is; a daemon that runs on it is asked
+    #[command(flatten)]
+    pub data: Data,
+    /// Ask the daemon at this address instead
+    #[arg(long, value_name = "http://ADDRESS:PORT", env = "DURAMEN_URL")]
+    pub url: Option<String>,
+    /// From this time on: -2h, today, 10:30, '2026-11-26 10:30'
+    #[arg(long, short = 'S', value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Before this time
+    #[arg(long, short = 'U', value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// Only the last so many rows; with --reverse they come newest first
+    #[arg(long = "lines", short = 'n', value_name = "COUNT")]
+    pub lines: Option<usize>,
+    /// Only rows of this level or graver: emerg alert crit err warning notice info debug
+    #[arg(long, short, value_name = "LEVEL")]
+    pub priority: Option<String>,
+    /// Only rows in which this regular expression matches
+    #[arg(long, short, value_name = "REGEX")]
+    pub grep: Option<String>,
+    /// How rows are printed
+    #[arg(long, short, value_enum, default_value = "short")]
+    pub output: Output,
+    /// The newest first
+    #[arg(long, short)]
+    pub reverse: bool,
+    /// Go on with rows as they come
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Say on standard error what was read and what was not
+    #[arg(long)]
+    pub explain: bool,
+    /// No pager, even on a terminal
+    #[arg(long)]
+    pub no_pager: bool,
+}
+
+/// Arguments of commands that take a data folder only.
+#[derive(Debug, Args)]
+pub struct Look {
+    /// Where the data is
+    #[command(flatten)]
+    pub data: Data,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,26 @@
+//! The commands on a store: one module each. What several need stands here.
+
+pub mod ask;
+pub mod ingest;
+pub mod run;
+
+use duramen_store::{Error, Options, Report, Store};
+
+/// Opens a store for a command, and says on standard error what opening found, if it found anything.
+///
+/// # Errors
+/// The store's.
+pub fn open(folder: &std::path::Path, options: &Options) -> Result<(Store, Report), Error> {
+    let (store, report) = Store::open_with(folder, options, duramen_journal::disk::World::real())?;
+    if let Some(cut) = &report.journal.cut {
+        eprintln!("duramen: cut off an unfinished write: {cut}");
+    }
+    if let Some(outage) = &report.outage {
+        let what = if outage.power { "lost power or was reset" } else { "stopped without closing the store" };
+        let length = outage.length().map_or(String::new(), |length| format!(" {:.1} s ago", length.as_secs_f64()));
+        eprintln!("duramen: this machine {what}{length}; {} rows were read from the journal", report.replayed);
+    }
+    let lost = report.lost_tables.iter().chain(&report.unreadable).map(|lost| format!("lost: {lost}"));
+    lost.chain(report.notes.iter().map(|note| format!("note: {note}"))).for_each(|line| eprintln!("duramen: {line}"));
+    Ok((store, report))
+}

@@ -1,0 +1,141 @@
+//! The daemon: a store, its inputs, its HTTP side, from start to a clean end. Owns the threads and the order in which things start
+//! and stop: inputs first, the store last.
+
+#![allow(clippy::disallowed_methods, reason = "the daemon's inputs and its server have threads of their own")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use duramen_journal::disk::{Access, World, write_all_at};
+use duramen_store::{Report, Store};
+
+use crate::client::ADDRESS;
+use crate::input::{Counters, Feed, Input};
+use crate::power::Watch;
+use crate::stop::Stop;
+
+/// A power that is better than the one before counts when it has lasted so long.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// What all parts of a running daemon may look at.
+pub struct Shared {
+    /// The rows.
+    pub store: Store,
+    /// What opening found.
+    pub report: Report,
+    /// What is known of the power.
+    pub watch: Arc<Watch>,
+    /// When it was opened, in wall time.
+    pub started: i64,
+    /// The wish to stop.
+    pub stop: Arc<Stop>,
+    /// What each input has done, by its name.
+    pub inputs: Mutex<Vec<(String, Arc<Counters>)>>,
+    /// Held while a client's position is looked at and changed.
+    pub clients: Mutex<()>,
+    /// The first thing that went wrong for good.
+    failure: Mutex<Option<String>>,
+}
+
+/// The threads of a daemon.
+pub struct Daemon {
+    /// What its parts share.
+    pub shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// A daemon without inputs, on an open store.
+    pub fn new(store: Store, report: Report, stop: Arc<Stop>) -> Daemon {
+        let shared = Shared {
+            watch: Arc::new(Watch::new(store.clone(), SETTLE)),
+            store,
+            report,
+            started: crate::stamp::wall_clock(),
+            stop,
+            inputs: Mutex::default(),
+            clients: Mutex::default(),
+            failure: Mutex::default(),
+        };
+        Daemon { shared: Arc::new(shared), threads: Vec::new() }
+    }
+
+    /// Starts an input.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(&mut self, mut input: Box<dyn Input>) -> anyhow::Result<()> {
+        let name = input.name();
+        let counters = self.shared.counters(&name);
+        let shared = self.shared.clone();
+        let feed = Feed::new(shared.store.clone(), shared.stop.clone(), counters);
+        self.spawn(&name.clone(), move || {
+            if let Err(error) = input.run(&feed) {
+                shared.fail(&format!("input {name}: {error:#}"));
+            }
+        })
+    }
+
+    /// Starts any other part.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let builder = std::thread::Builder::new().name(format!("duramen-{name}"));
+        self.threads.push(builder.spawn(work).with_context(|| format!("cannot start a thread for {name}"))?);
+        Ok(())
+    }
+
+    /// Waits for the wish to stop, then ends everything in order. Everything that was taken is durable when it returns.
+    ///
+    /// # Errors
+    /// What made it stop, if it was not asked to; or what the store says at its end.
+    pub fn end(self) -> anyhow::Result<()> {
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        self.shared.store.close()?;
+        let failure = self.shared.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        failure.map_or(Ok(()), |failure| Err(anyhow::Error::msg(failure)))
+    }
+}
+
+impl Shared {
+    /// The counters of an input.
+    pub fn counters(&self, name: &str) -> Arc<Counters> {
+        let mut inputs = self.inputs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, counters)) = inputs.iter().find(|(known, _)| known == name) {
+            return counters.clone();
+        }
+        let counters = Arc::new(Counters::default());
+        inputs.push((name.to_string(), counters.clone()));
+        counters
+    }
+
+    /// Notes what went wrong for good, and asks everything to stop: a daemon that does only a part of its work without a word is
+    /// worse than one that is started again.
+    pub fn fail(&self, words: &str) {
+        eprintln!("duramen: {words}");
+        let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        failure.get_or_insert_with(|| words.to_string());
+        if let Ok(mut raiser) = self.stop.raiser() {
+            raiser.stop();
+        }
+    }
+}
+
+/// Leaves the daemon's address in its data folder, for the commands on this machine.
+///
+/// # Errors
+/// The disk's.
+pub fn leave_address(folder: &Path, address: &str) -> std::io::Result<()> {
+    let World { disk, .. } = World::real();
+    let (new, place) = (folder.join(format!("{ADDRESS}.tmp")), folder.join(ADDRESS));
+    let _ = disk.remove(&new);
+    let file = disk.open(&new, Access::Create)?;
+    write_all_at(&*file, address.as_bytes(), 0)?;
+    disk.rename(&new, &place)
+}

@@ -1,0 +1,344 @@
+//! Files that grow: each complete line that was read is stored exactly once, over any kill and any power cut. Owns the watching of
+//! names and the positions, which travel in the batch of their rows; who is who, when names and inodes are given anew, is
+//! [`mark`](super::mark)'s judgement.
+//!
+//! What rotation can cost: with rename nothing. With copytruncate the lines that were written between the copy and the truncation
+//! are gone before anybody could read them, and lines that were not read before it are read from the copy only if the pattern
+//! matches the copy's name too.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "inputs of the binary are ordinary files, outside any data folder"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use duramen_store::{Batch, Durability};
+
+use crate::input::lines::split;
+use crate::input::mark::{Bytes, Judgement, Position};
+use crate::input::{Counters, Feed, Input, LineReader, Now};
+
+/// Bytes of one file that are read at once.
+const READ_BYTES: usize = 256 << 10;
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Looks at the known files between two looks for new ones.
+const LOOKS_PER_SEARCH: u32 = 5;
+/// Looks after which a file without its name, and without growth, is let go.
+const LOOKS_WITHOUT_NAME: u32 = 50;
+/// Files that stay open; others are opened anew when they have grown.
+const OPEN_MAX: usize = 512;
+/// Positions of files that are gone are kept up to this number.
+const POSITIONS_MAX: usize = 10_000;
+/// What positions' keys begin with.
+const KEY: &str = "file/";
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// A file's length, and when it was changed: seconds and nanoseconds.
+type Seen = (u64, i64, i64);
+
+/// Files by patterns.
+pub struct Files {
+    patterns: Vec<String>,
+    labels: Vec<(String, String)>,
+    line_bytes_max: usize,
+    /// Leaves out what begins as compressed or binary files do.
+    text_only: bool,
+    known: BTreeMap<Identity, Known>,
+    positions: BTreeMap<Identity, Position>,
+}
+
+/// A file that is being followed.
+struct Known {
+    path: PathBuf,
+    file: Option<File>,
+    position: Position,
+    /// How it was when nothing more could be taken from it.
+    seen: Option<Seen>,
+    judged: bool,
+    named: bool,
+    idle: u32,
+    reader: LineReader,
+}
+
+struct OpenFile<'a>(&'a File);
+
+impl Bytes for OpenFile<'_> {
+    fn bytes(&self) -> u64 {
+        self.0.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    fn read(&self, offset: u64, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        let mut done = 0;
+        while let Ok(read @ 1..) = self.0.read_at(&mut bytes[done..], offset + done as u64) {
+            done += read;
+        }
+        bytes.truncate(done);
+        bytes
+    }
+}
+
+fn key(identity: Identity) -> Vec<u8> {
+    format!("{KEY}{:x}:{:x}", identity.0, identity.1).into_bytes()
+}
+
+fn identity_of(key: &[u8]) -> Option<Identity> {
+    let (device, inode) = std::str::from_utf8(key).ok()?.strip_prefix(KEY)?.split_once(':')?;
+    Some((u64::from_str_radix(device, 16).ok()?, u64::from_str_radix(inode, 16).ok()?))
+}
+
+impl Files {
+    /// Follows the files that these patterns match, now or later.
+    ///
+    /// # Errors
+    /// A pattern that is none.
+    pub fn new(
+        patterns: &[String],
+        labels: Vec<(String, String)>,
+        line_bytes_max: usize,
+        text_only: bool,
+    ) -> Result<Files, glob::PatternError> {
+        for pattern in patterns {
+            glob::Pattern::new(pattern)?;
+        }
+        Ok(Files {
+            patterns: patterns.to_vec(),
+            labels,
+            line_bytes_max,
+            text_only,
+            known: BTreeMap::new(),
+            positions: BTreeMap::new(),
+        })
+    }
+
+    /// Finds files by their names.
+    fn search(&mut self, feed: &Feed) {
+        for known in self.known.values_mut() {
+            known.named = false;
+        }
+        let mut found: Vec<PathBuf> = Vec::new();
+        for pattern in &self.patterns {
+            found.extend(glob::glob(pattern).into_iter().flatten().flatten());
+        }
+        // The names that rotation gives come behind the ones that it takes them from: an old file is known before its successor.
+        found.sort();
+        found.dedup();
+        for path in found {
+            self.meet(path, feed);
+        }
+    }
+
+    fn meet(&mut self, path: PathBuf, feed: &Feed) {
+        let Ok(metadata) = std::fs::metadata(&path) else { return };
+        if !metadata.is_file() {
+            return;
+        }
+        let identity = (metadata.dev(), metadata.ino());
+        if let Some(known) = self.known.get_mut(&identity) {
+            known.named = true;
+            known.path = path;
+            return;
+        }
+        if self.text_only && !looks_like_text(&path) {
+            return;
+        }
+        let Ok(file) = File::open(&path) else {
+            Counters::add(&feed.counters.waits, 1);
+            return;
+        };
+        let position = match self.positions.get(&identity) {
+            Some(position) => position.clone(),
+            None => self.copied(&file).unwrap_or_default(),
+        };
+        let mut labels = self.labels.clone();
+        labels.push(("file".to_string(), path.display().to_string()));
+        let reader = LineReader::new(labels);
+        let known = Known { path, file: Some(file), position, seen: None, judged: false, named: true, idle: 0, reader };
+        self.known.insert(identity, known);
+    }
+
+    /// The position of a known file that this one is a copy of.
+    fn copied(&self, file: &File) -> Option<Position> {
+        let bytes = OpenFile(file);
+        let live = self.known.values().map(|known| &known.position);
+        let all = live.chain(self.positions.values()).filter(|position| position.is_copied_in(&bytes));
+        all.max_by_key(|position| position.offset).cloned()
+    }
+
+    /// Reads on in a file; true: there may be more.
+    fn read(&mut self, identity: Identity, feed: &Feed) -> anyhow::Result<bool> {
+        let Some(known) = self.known.get_mut(&identity) else { return Ok(false) };
+        let Some(seen) = known.changed(identity) else { return Ok(false) };
+        known.judge(seen.0);
+        let from = known.position.offset;
+        let mut bytes = known.bytes(from, seen.0, READ_BYTES);
+        if bytes.len() == READ_BYTES && !bytes.contains(&b'\n') {
+            bytes = known.bytes(from, seen.0, self.line_bytes_max + 1);
+        }
+        let found = split(&bytes, self.line_bytes_max);
+        if found.taken == 0 {
+            known.seen = Some(seen);
+            return Ok(false);
+        }
+        let more = from + (found.taken as u64) < seen.0;
+        let (now, mut batch) = (Now::of(&feed.store), Batch::new());
+        for line in &found.lines {
+            known.reader.push(&mut batch, line, now, feed)?;
+        }
+        Counters::add(&feed.counters.odd, found.parts as u64);
+        let mut position = known.position.clone();
+        position.path = known.path.display().to_string();
+        position.advance(&bytes[..found.taken]);
+        batch.set_position(&key(identity), &serde_json::to_vec(&position)?);
+        if feed.append(&mut batch, Durability::Policy)?.is_some() {
+            known.position = position;
+            self.positions.insert(identity, known.position.clone());
+        }
+        Ok(more)
+    }
+
+    /// Lets go of files that lost their names and do not grow, and of files that were only opened too often.
+    fn let_go(&mut self) {
+        self.known.retain(|_, known| known.named || known.idle < LOOKS_WITHOUT_NAME);
+        let open = self.known.values().filter(|known| known.file.is_some()).count();
+        let mut surplus = open.saturating_sub(OPEN_MAX);
+        for known in self.known.values_mut().filter(|known| known.named && known.idle > 0) {
+            if surplus == 0 {
+                break;
+            }
+            if known.file.take().is_some() {
+                surplus -= 1;
+            }
+        }
+    }
+
+    /// Forgets positions of files that are not followed any more, when there are too many.
+    fn forget(&mut self, feed: &Feed) -> anyhow::Result<()> {
+        let surplus = self.positions.len().saturating_sub(POSITIONS_MAX);
+        let gone: Vec<Identity> = self
+            .positions
+            .keys()
+            .filter(|identity| !self.known.contains_key(identity))
+            .take(surplus)
+            .copied()
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for identity in gone {
+            self.positions.remove(&identity);
+            batch.set_position(&key(identity), &[]);
+        }
+        feed.append(&mut batch, Durability::Policy)?;
+        Ok(())
+    }
+}
+
+impl Known {
+    /// Length and time of change, if there may be something new, and the file is open to be read.
+    fn changed(&mut self, identity: Identity) -> Option<Seen> {
+        let metadata = match &self.file {
+            Some(file) => file.metadata().ok()?,
+            None => std::fs::metadata(&self.path).ok().filter(|found| (found.dev(), found.ino()) == identity)?,
+        };
+        let seen = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        if self.seen == Some(seen) {
+            self.idle += 1;
+            return None;
+        }
+        self.idle = 0;
+        if self.file.is_none() {
+            let file = File::open(&self.path).ok()?;
+            let metadata = file.metadata().ok()?;
+            self.file = ((metadata.dev(), metadata.ino()) == identity).then_some(file);
+        }
+        self.file.is_some().then_some(seen)
+    }
+
+    /// Sees whether the position is still one of this file.
+    fn judge(&mut self, bytes: u64) {
+        let Some(file) = &self.file else { return };
+        match self.position.judge(&OpenFile(file), !self.judged) {
+            Judgement::Same => {}
+            Judgement::Shorter => self.position = whole(file, bytes),
+            Judgement::Other => self.position = Position::default(),
+        }
+        self.judged = true;
+    }
+
+    fn bytes(&self, from: u64, to: u64, max: usize) -> Vec<u8> {
+        let count = to.saturating_sub(from).min(max as u64) as usize;
+        self.file.as_ref().map_or_else(Vec::new, |file| OpenFile(file).read(from, count))
+    }
+}
+
+/// The position at a file's end.
+fn whole(file: &File, bytes: u64) -> Position {
+    use crate::input::mark::MARK_BYTES;
+    let open = OpenFile(file);
+    let tail_bytes = (MARK_BYTES as u64).min(bytes);
+    Position {
+        path: String::new(),
+        offset: bytes,
+        head: open.read(0, MARK_BYTES.min(bytes as usize)),
+        tail: open.read(bytes - tail_bytes, tail_bytes as usize),
+    }
+}
+
+/// Whether a file begins as text does, and does not have the name of a compressed one.
+pub fn looks_like_text(path: &Path) -> bool {
+    let compressed = path
+        .extension()
+        .is_some_and(|ending| ["gz", "xz", "zst", "bz2", "journal", "lz4"].iter().any(|known| ending == *known));
+    let begin = File::open(path).map(|file| OpenFile(&file).read(0, 4096));
+    !compressed && begin.is_ok_and(|begin| !begin.contains(&0))
+}
+
+impl Input for Files {
+    fn name(&self) -> String {
+        "file".to_string()
+    }
+
+    fn run(&mut self, feed: &Feed) -> anyhow::Result<()> {
+        for (key, value) in feed.store.positions(KEY.as_bytes()) {
+            if let (Some(identity), Ok(position)) = (identity_of(&key), serde_json::from_slice(&value)) {
+                self.positions.insert(identity, position);
+            }
+        }
+        let mut looks = 0;
+        loop {
+            if looks % LOOKS_PER_SEARCH == 0 {
+                self.search(feed);
+            }
+            looks = looks.wrapping_add(1);
+            loop {
+                let mut more = false;
+                let identities: Vec<Identity> = self.known.keys().copied().collect();
+                for identity in identities {
+                    if feed.stopped() {
+                        return Ok(());
+                    }
+                    more |= self.read(identity, feed)?;
+                }
+                if !more {
+                    break;
+                }
+            }
+            self.let_go();
+            self.forget(feed)?;
+            if feed.pause(LOOK_EVERY) {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `/query` and `/tail`: rows as JSON, one object a line, as they are found. Owns the bounds: a client that does not read is left
+//! after a while, and an answer is never gathered in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query as Parameters, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use duramen_store::{Query, RowId};
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::answer::Line;
+use crate::commands::store::ask::{Note, answer, explain};
+use crate::daemon::Shared;
+use crate::server::refuse;
+use crate::stamp;
+
+/// Bytes that are sent at once.
+const CHUNK_BYTES: usize = 32 << 10;
+/// A client that takes nothing for so long is gone.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a tail looks for new rows.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What a client asks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asked {
+    query: String,
+    since: Option<String>,
+    until: Option<String>,
+    lines: Option<usize>,
+    reverse: bool,
+    explain: bool,
+}
+
+impl Asked {
+    fn question(&self) -> Result<Query, String> {
+        let now = stamp::wall_clock();
+        let time = |text: &Option<String>| -> Result<Option<i64>, String> {
+            let Some(text) = text else { return Ok(None) };
+            // Nanoseconds, as programs have them; else as people write them.
+            let nanoseconds = text.parse::<i64>().ok().filter(|number| number.abs() > 100_000_000_000);
+            nanoseconds.map_or_else(|| stamp::parse_time(text, now), Ok).map(Some)
+        };
+        let query: Query = self.query.parse().map_err(|error: duramen_store::ParseError| error.to_string())?;
+        Ok(Query { from: time(&self.since)?, to: time(&self.until)?, gaps: true, ..query })
+    }
+}
+
+/// The sending side of an answer.
+struct Sender {
+    handle: Handle,
+    sender: mpsc::Sender<Result<Bytes, std::io::Error>>,
+    buffer: Vec<u8>,
+}
+
+impl Sender {
+    fn put(&mut self, value: &impl serde::Serialize) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut self.buffer, value)?;
+        self.buffer.push(b'\n');
+        if self.buffer.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what there is; an error: nobody listens any more.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        let sent = self.handle.block_on(tokio::time::timeout(CLIENT_PATIENCE, self.sender.send(Ok(bytes))));
+        sent??;
+        Ok(())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+/// An answer that `work` writes on a thread that may wait.
+fn stream(work: impl FnOnce(&mut Sender) -> anyhow::Result<()> + Send + 'static) -> Response {
+    let (sender, receiver) = mpsc::channel(4);
+    let handle = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut sender = Sender { handle, sender, buffer: Vec::new() };
+        // Whoever went away needs no answer.
+        let _ = work(&mut sender).and_then(|()| sender.flush());
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (kind, Body::from_stream(ReceiverStream::new(receiver))).into_response()
+}
+
+/// Answers a query.
+pub async fn query(State(shared): State<Arc<Shared>>, Parameters(asked): Parameters<Asked>) -> Response {
+    let question = match asked.question() {
+        Ok(question) => question,
+        Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
+    };
+    stream(move |sender| {
+        let told = answer(&shared.store, question, asked.lines, asked.reverse, &mut |row| {
+            match row {
+                Ok(row) => sender.put(&Line::from(&row))?,
+                Err(error) => sender.put(&Note { error: Some(error.to_string()), ..Note::default() })?,
+            }
+            Ok(shared.stop.signal().is_none())
+        })?;
+        if asked.explain {
+            sender.put(&Note { explain: Some(explain(&told)), ..Note::default() })?;
+        }
+        Ok(())
+    })
+}
+
+/// Answers with the last rows, then with new ones as they come.
+pub async fn tail(State(shared): State<Arc<Shared>>, Parameters(asked): Parameters<Asked>) -> Response {
+    let question = match asked.question() {
+        Ok(question) => question,
+        Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
+    };
+    stream(move |sender| {
+        let mut last: Option<RowId> = shared.store.last_row();
+        answer(&shared.store, question.clone(), asked.lines.or(Some(10)), false, &mut |row| {
+            let Ok(row) = row else { return Ok(true) };
+            last = last.max(Some(row.id));
+            sender.put(&Line::from(&row))?;
+            Ok(true)
+        })?;
+        sender.flush()?;
+        while shared.stop.signal().is_none() && !sender.is_closed() {
+            sender.handle.block_on(tokio::time::sleep(LOOK_EVERY));
+            for row in shared.store.query(Query { after: last, ..question.clone() })? {
+                let Ok(row) = row else { continue };
+                last = last.max(Some(row.id));
+                sender.put(&Line::from(&row))?;
+            }
+            sender.flush()?;
+        }
+        Ok(())
+    })
+}

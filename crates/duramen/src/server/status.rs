@@ -1,0 +1,196 @@
+//! `/healthz`, `/status`, `/metrics`: how the daemon is. Owns the figures' names.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Shared;
+use crate::server::refuse;
+
+/// Whether it takes rows.
+pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    let journal = shared.store.stats().journal;
+    if journal.poisoned {
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the journal has failed: nothing is taken until the daemon is restarted",
+        );
+    }
+    if journal.no_space {
+        return refuse(StatusCode::INSUFFICIENT_STORAGE, "the disk is full: nothing is taken until there is space");
+    }
+    "ok\n".into_response()
+}
+
+/// How the daemon is, for programs; the command `status` puts it in words.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// Since when it runs, in nanoseconds.
+    pub started: i64,
+    /// How the machine is supplied: mains, battery, low, going.
+    pub power: String,
+    /// Seconds until a better state that has been told counts.
+    pub power_settles_seconds: Option<f64>,
+    /// All rows up to this sequence are durable.
+    pub durable: u64,
+    /// The highest sequence given.
+    pub appended: u64,
+    /// Bytes that wait for the disk.
+    pub queue_bytes: u64,
+    /// Seconds since the last sync.
+    pub last_sync_seconds: f64,
+    /// The journal takes nothing for want of space.
+    pub no_space: bool,
+    /// The journal takes nothing until the daemon is restarted.
+    pub poisoned: bool,
+    /// Streams known.
+    pub streams: u64,
+    /// Bytes of rows in memory.
+    pub memory_bytes: u64,
+    /// Live tables, their rows, their bytes, and the bytes of text in them.
+    pub tables: u64,
+    /// Rows in tables.
+    pub table_rows: u64,
+    /// Bytes of tables.
+    pub table_bytes: u64,
+    /// Bytes of text in tables.
+    pub text_bytes: u64,
+    /// Bytes handed to the device by the journal since the start.
+    pub journal_bytes: u64,
+    /// Bytes of tables written since the start, by sealing and by merging.
+    pub sealed_bytes: u64,
+    /// The same by merging.
+    pub merged_bytes: u64,
+    /// Rows refused because they were older than the retention.
+    pub rows_too_old: u64,
+    /// What the inputs have done.
+    pub inputs: Vec<InputStatus>,
+}
+
+/// What one input has done.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct InputStatus {
+    /// Its name.
+    pub name: String,
+    /// Rows that the store took.
+    pub rows: u64,
+    /// Bytes of their text.
+    pub bytes: u64,
+    /// Rows that did not come as they should.
+    pub odd: u64,
+    /// Rows known to be lost on the way.
+    pub lost: u64,
+    /// How often it waited for the store.
+    pub waits: u64,
+}
+
+impl Status {
+    /// How the daemon is now.
+    pub fn of(shared: &Shared) -> Status {
+        let stats = shared.store.stats();
+        let inputs = shared.inputs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let inputs = inputs.iter().map(|(name, counters)| InputStatus {
+            name: name.clone(),
+            rows: get(&counters.rows),
+            bytes: get(&counters.bytes),
+            odd: get(&counters.odd),
+            lost: get(&counters.lost),
+            waits: get(&counters.waits),
+        });
+        let (power, left) = shared.watch.state();
+        let now = duramen_journal::disk::World::real().environment.now();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            started: shared.started,
+            power: power.to_string(),
+            power_settles_seconds: left.map(|left| left.as_secs_f64()),
+            durable: stats.journal.durable,
+            appended: stats.journal.appended,
+            queue_bytes: stats.journal.queue_bytes as u64,
+            last_sync_seconds: now.saturating_sub(stats.journal.last_sync).as_secs_f64(),
+            no_space: stats.journal.no_space,
+            poisoned: stats.journal.poisoned,
+            streams: stats.streams as u64,
+            memory_bytes: stats.memory_bytes as u64,
+            tables: stats.tables as u64,
+            table_rows: stats.table_rows,
+            table_bytes: stats.table_bytes,
+            text_bytes: stats.text_bytes,
+            journal_bytes: stats.journal.device_bytes,
+            sealed_bytes: stats.sealed_bytes,
+            merged_bytes: stats.merged_bytes,
+            rows_too_old: stats.rows_too_old,
+            inputs: inputs.collect(),
+        }
+    }
+}
+
+/// How the daemon is.
+pub async fn status(State(shared): State<Arc<Shared>>) -> Response {
+    Json(Status::of(&shared)).into_response()
+}
+
+/// What opening found, in words.
+pub async fn report(State(shared): State<Arc<Shared>>) -> Response {
+    shared.report.to_string().into_response()
+}
+
+/// The same as Prometheus reads it.
+pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let status = Status::of(&shared);
+    let mut out = String::new();
+    let mut put = |name: &str, kind: &str, help: &str, value: f64| {
+        let _ = writeln!(out, "# HELP duramen_{name} {help}\n# TYPE duramen_{name} {kind}\nduramen_{name} {value}");
+    };
+    let power = ["mains", "battery", "low", "going"].iter().position(|word| *word == status.power).unwrap_or(0);
+    put("power", "gauge", "0 mains, 1 battery, 2 low, 3 going.", power as f64);
+    put("durable_sequence", "gauge", "All rows up to this sequence are durable.", status.durable as f64);
+    put("appended_sequence", "gauge", "The highest sequence given.", status.appended as f64);
+    put("queue_bytes", "gauge", "Bytes that wait for the disk.", status.queue_bytes as f64);
+    put("last_sync_seconds", "gauge", "Seconds since the last sync.", status.last_sync_seconds);
+    put(
+        "no_space",
+        "gauge",
+        "1 while the journal takes nothing for want of space.",
+        f64::from(u8::from(status.no_space)),
+    );
+    put("poisoned", "gauge", "1 if the journal takes nothing until a restart.", f64::from(u8::from(status.poisoned)));
+    put("streams", "gauge", "Streams known.", status.streams as f64);
+    put("memory_bytes", "gauge", "Bytes of rows in memory.", status.memory_bytes as f64);
+    put("tables", "gauge", "Live tables.", status.tables as f64);
+    put("table_rows", "gauge", "Rows in tables.", status.table_rows as f64);
+    put("table_bytes", "gauge", "Bytes of tables.", status.table_bytes as f64);
+    put("text_bytes", "gauge", "Bytes of text in tables, before compression.", status.text_bytes as f64);
+    put(
+        "journal_written_bytes_total",
+        "counter",
+        "Bytes handed to the device by the journal.",
+        status.journal_bytes as f64,
+    );
+    put("sealed_bytes_total", "counter", "Bytes of tables written from memory.", status.sealed_bytes as f64);
+    put("merged_bytes_total", "counter", "Bytes of tables written by merges.", status.merged_bytes as f64);
+    put("rows_too_old_total", "counter", "Rows refused as older than the retention.", status.rows_too_old as f64);
+    put("start_time_seconds", "gauge", "When the daemon was started.", status.started as f64 / 1e9);
+    for (name, help, get) in [
+        ("rows", "Rows taken.", (|input: &InputStatus| input.rows) as fn(&InputStatus) -> u64),
+        ("bytes", "Bytes of text taken.", |input| input.bytes),
+        ("odd_rows", "Rows that were not of the input's form, kept as text.", |input| input.odd),
+        ("lost_rows", "Rows known to be lost on the way.", |input| input.lost),
+        ("waits", "Times that the input waited for the store.", |input| input.waits),
+    ] {
+        let _ = writeln!(out, "# HELP duramen_input_{name}_total {help}\n# TYPE duramen_input_{name}_total counter");
+        for input in &status.inputs {
+            let _ = writeln!(out, "duramen_input_{name}_total{{input=\"{}\"}} {}", input.name, get(input));
+        }
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response()
+}
