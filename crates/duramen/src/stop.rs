@@ -41,6 +41,7 @@ pub struct Raiser {
 
 impl Raiser {
     /// Asks for a stop as SIGTERM does.
+    #[cfg(feature = "daemon")]
     pub fn stop(&mut self) {
         let _ = self.signal.compare_exchange(0, SIGTERM as usize, Ordering::AcqRel, Ordering::Acquire);
         let _ = self.sender.write(&[0]);
@@ -101,6 +102,7 @@ impl Stop {
     }
 
     /// Sleeps; ends early at a signal.
+    #[cfg(feature = "daemon")]
     pub fn pause(&self, time: Duration) -> io::Result<Woken> {
         self.wait(None, Some(time))
     }
