@@ -43,7 +43,8 @@ pub enum Command {
     #[cfg(feature = "raft")]
     #[command(subcommand, after_help = exit::HELP)]
     Raft(raft::RaftCommand),
-    /// Put this host's log files into a journal, kill the writer with -9, recover, go on, compare byte for byte
+    /// Start the daemon on this host's logs, kill it with -9, start it again, and compare what it stored line by line
+    #[cfg(feature = "daemon")]
     Demo(Demo),
     /// Print the completion script of a shell
     Completions {
@@ -55,7 +56,7 @@ pub enum Command {
         /// The folder for the pages; it must exist
         folder: Option<PathBuf>,
     },
-    /// The demo's child: appends the input from a line on and acknowledges on standard output
+    /// The child of the journal's demo: appends the input from a line on and acknowledges on standard output
     #[command(hide = true)]
     DemoWriter(DemoWriter),
 }
@@ -82,6 +83,8 @@ pub enum JournalCommand {
     Salvage(Salvage),
     /// Measure this disk for about five seconds, and say which sync policy suits it
     Bench(Bench),
+    /// Put this host's log files into a journal, kill the writer with -9, recover, go on, compare byte for byte
+    Demo(Demo),
 }
 
 /// Arguments of `append`.
@@ -255,10 +258,10 @@ pub struct Bench {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Leave the folder, to look at it
+    /// Leave everything, to look at it: the folder, and the daemon if there is one
     #[arg(long)]
     pub keep: bool,
-    /// How many times to kill the writer
+    /// How many times to kill it
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub kills: u32,
     /// Where the temporary folder is made [default: the system's place for temporary files]

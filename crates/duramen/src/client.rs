@@ -17,12 +17,23 @@ pub const ADDRESS: &str = "ADDRESS";
 #[derive(Clone, Debug)]
 pub struct Daemon {
     url: String,
+    agent: ureq::Agent,
 }
+
+/// Whoever asks for something short waits for so long at most.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Daemon {
     /// The daemon at an address.
     pub fn at(url: &str) -> Daemon {
-        Daemon { url: url.trim_end_matches('/').to_string() }
+        let config = ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(5)));
+        let agent = config.http_status_as_error(false).build().into();
+        Daemon { url: url.trim_end_matches('/').to_string(), agent }
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The daemon that runs on a data folder; `None`: none does.
@@ -38,14 +49,6 @@ impl Daemon {
         Some(Daemon::at(&format!("http://{address}")))
     }
 
-    fn agent(&self, answer_within: Option<Duration>) -> ureq::Agent {
-        let config = ureq::Agent::config_builder()
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_global(answer_within)
-            .http_status_as_error(false);
-        config.build().into()
-    }
-
     /// Asks for rows: one JSON object a line.
     ///
     /// # Errors
@@ -58,7 +61,7 @@ impl Daemon {
         explain: bool,
     ) -> anyhow::Result<impl BufRead + use<>> {
         let place = if follow { "tail" } else { "query" };
-        let mut request = self.agent(None).get(format!("{}/{place}", self.url)).query("query", &question.text);
+        let mut request = self.agent.get(format!("{}/{place}", self.url)).query("query", &question.text);
         let numbers =
             [("since", question.from), ("until", question.to), ("lines", question.lines.map(|lines| lines as i64))];
         for (name, number) in numbers {
@@ -79,5 +82,45 @@ impl Daemon {
             anyhow::bail!("{}", words.trim());
         }
         Ok(BufReader::new(body.into_reader()))
+    }
+
+    /// Gets a place of the daemon as text.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    pub fn get(&self, place: &str) -> anyhow::Result<String> {
+        let request = self.agent.get(format!("{}{place}", self.url)).config().timeout_global(Some(PATIENCE)).build();
+        self.words(request.call())
+    }
+
+    /// Gets a place of the daemon that answers in JSON.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`]; or the answer is of another form.
+    pub fn get_json<T: serde::de::DeserializeOwned>(&self, place: &str) -> anyhow::Result<T> {
+        let words = self.get(place)?;
+        serde_json::from_str(&words).with_context(|| format!("{}{place} answers in another form", self.url))
+    }
+
+    /// Sends lines as the body `sequence` of a client. When it returns they are durable, and stored once, however often the same
+    /// body is sent.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`]: then nobody knows whether they are stored, and they are to be sent again.
+    pub fn send(&self, lines: &[u8], client: &str, sequence: u64, labels: &[(String, String)]) -> anyhow::Result<()> {
+        let mut request = self.agent.post(format!("{}/ingest", self.url)).content_type("text/plain");
+        request = request.query("client", client).query("sequence", sequence.to_string());
+        for (name, value) in labels {
+            request = request.query(name, value);
+        }
+        self.words(request.config().timeout_global(Some(PATIENCE)).build().send(lines)).map(|_| ())
+    }
+
+    fn words(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<String> {
+        let answer = answer.with_context(|| format!("the daemon at {} does not answer", self.url))?;
+        let status = answer.status();
+        let words = answer.into_body().read_to_string()?;
+        anyhow::ensure!(status.is_success(), "{}", words.trim());
+        Ok(words)
     }
 }

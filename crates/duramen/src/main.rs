@@ -72,6 +72,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Journal(JournalCommand::Verify(arguments)) => commands::verify::run(arguments, &stop),
         Command::Journal(JournalCommand::Salvage(arguments)) => commands::salvage::run(arguments, &stop),
         Command::Journal(JournalCommand::Bench(arguments)) => commands::bench::run(arguments, &stop),
+        Command::Journal(JournalCommand::Demo(arguments)) => commands::demo::run(arguments, &stop),
         #[cfg(feature = "raft")]
         Command::Raft(command) => run_raft(command, &stop),
         #[cfg(feature = "daemon")]
@@ -80,7 +81,8 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Ingest(arguments) => commands::store::ingest::run(arguments, stop),
         #[cfg(feature = "daemon")]
         Command::Query(arguments) => commands::store::ask::run(arguments, &stop),
-        Command::Demo(arguments) => commands::demo::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Demo(arguments) => commands::store::demo::run(arguments, &stop),
         Command::Completions { shell } => commands::manual::completions(*shell),
         Command::Man { folder } => commands::manual::man(folder.as_deref()),
         Command::DemoWriter(_) => unreachable!("answered above"),

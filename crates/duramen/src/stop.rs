@@ -95,6 +95,12 @@ impl Stop {
         self.wait(Some(PollFd::from_borrowed_fd(descriptor, PollFlags::IN)), None)
     }
 
+    /// As [`Stop::wait_readable`], but not for longer than `time`.
+    #[cfg(feature = "daemon")]
+    pub fn wait_readable_for(&self, descriptor: BorrowedFd<'_>, time: Duration) -> io::Result<Woken> {
+        self.wait(Some(PollFd::from_borrowed_fd(descriptor, PollFlags::IN)), Some(time))
+    }
+
     /// Sleeps; ends early at a signal, and as `Ready` when the reader behind `output` went away.
     pub fn sleep(&self, time: Duration, output: BorrowedFd<'_>) -> io::Result<Woken> {
         // Without any event asked for, poll(2) still reports a pipe whose other end is closed.

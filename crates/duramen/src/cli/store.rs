@@ -33,6 +33,9 @@ pub struct Run {
     /// Print `ready ADDRESS` on standard output when everything runs
     #[arg(long)]
     pub ready: bool,
+    /// Die with the process that started this one
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
 }
 
 /// Where the data is, if it is said.

@@ -3,7 +3,7 @@
 
 mod ingest;
 mod query;
-mod status;
+pub mod status;
 
 use std::future::IntoFuture as _;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};

@@ -1,4 +1,4 @@
-//! `demo`: this host's log files go into a journal whose writer is killed with -9 again and again; each time it is
+//! `journal demo`: this host's log files go into a journal whose writer is killed with -9 again and again; each time it is
 //! recovered and goes on, and in the end input and output are compared byte for byte. Owns the story and its table;
 //! `material` gathers the input, `child` is the process that is killed.
 //!
@@ -20,7 +20,7 @@ use crate::stop::Stop;
 use crate::text::{OpenLine, TextPrinter};
 
 mod child;
-mod material;
+pub mod material;
 
 pub use child::writer;
 

@@ -26,6 +26,10 @@ const LISTEN: &str = "127.0.0.1:7420";
 /// # Errors
 /// The store cannot be opened, the address cannot be had, an input fails for good.
 pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
+    if arguments.with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .context("cannot follow the parent's death")?;
+    }
     let stop = Arc::new(stop);
     let folder = arguments.data.folder.clone().unwrap_or_else(|| "./duramen-data".into());
     let listen = arguments.listen.as_deref().unwrap_or(LISTEN);
