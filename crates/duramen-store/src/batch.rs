@@ -87,6 +87,12 @@ impl Batch {
         self.wall.len().max(self.boot.len()) > ROWS_PER_RECORD_MAX
     }
 
+    /// Whether a row tells of an error, or of worse.
+    pub(crate) fn is_urgent(&self) -> bool {
+        let graver = |level: &u8| *level <= Level::Error as u8;
+        self.wall.levels.iter().any(graver) || self.boot.levels.iter().any(graver)
+    }
+
     /// Its records, rows first.
     pub(crate) fn records(&self, arrival: Arrival) -> duramen_journal::Batch {
         let mut records = duramen_journal::Batch::new();

@@ -52,6 +52,10 @@ pub(crate) struct Core {
     /// The state of the power, as a number.
     pub power: AtomicU8,
     pub takes_rows: AtomicBool,
+    /// There is less space than is to be kept free.
+    pub space_short: AtomicBool,
+    /// Rows dropped since opening because the disk was full.
+    pub space_dropped_rows: AtomicU64,
     /// What the background thread is to make tables of, as a number of [`crate::power::Seal`].
     pub wanted_seal: AtomicU8,
     /// The session is ended, and the journal is being closed.
@@ -140,6 +144,7 @@ impl Core {
 
     /// Does what is due.
     pub fn tend(&self) -> Result<(), Error> {
+        let space = self.watch_space();
         while self.seal_oldest()? {}
         self.seal_wanted()?;
         self.settle_manifest()?;
@@ -147,7 +152,7 @@ impl Core {
         if self.is_inline() {
             while self.compact()? {}
         }
-        Ok(())
+        space
     }
 
     /// Asks the background thread to end.
@@ -186,6 +191,9 @@ impl Core {
             merged_bytes: self.compaction.merged_bytes.load(Ordering::Relaxed),
             merges: self.compaction.merges.load(Ordering::Relaxed),
             merges_given_up: self.compaction.given_up.load(Ordering::Relaxed),
+            rows_dropped: self.space_dropped_rows.load(Ordering::Relaxed),
+            space_short: self.space_short.load(Ordering::Relaxed),
+            free_bytes: self.free_bytes(),
             rows_too_old: self.compaction.too_old.load(Ordering::Relaxed),
         }
     }

@@ -5,7 +5,7 @@ pub use crate::compaction::Compaction;
 pub use crate::error::Error;
 pub use crate::format::table::Partition;
 pub use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, is_name};
-pub use crate::options::Options;
+pub use crate::options::{DiskFull, Options};
 pub use crate::power::{Behaviour, Change, Machine, Power, Seal, Signal};
 pub use crate::query::{
     Direction, Explained, FieldFilter, Filter, Matcher, Operator, ParseError, Query, Row, Rows, Selector,
@@ -37,6 +37,7 @@ mod report;
 mod row;
 mod seal;
 mod session;
+mod space;
 mod stats;
 mod store;
 mod stream;

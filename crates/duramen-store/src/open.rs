@@ -105,6 +105,8 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         clock: Default::default(),
         power: Default::default(),
         takes_rows: AtomicBool::new(true),
+        space_short: AtomicBool::new(false),
+        space_dropped_rows: AtomicU64::new(0),
         wanted_seal: Default::default(),
         ended: AtomicBool::new(false),
         merge: Mutex::new(()),

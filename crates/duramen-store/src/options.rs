@@ -9,6 +9,16 @@ use crate::error::Error;
 /// The kind of a store's data folder.
 pub(crate) const KIND: [u8; 8] = *b"store\0\0\0";
 
+/// What a store does when its disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DiskFull {
+    /// Rows are refused until there is space again; nothing that is stored goes.
+    #[default]
+    Stop,
+    /// The oldest tables go, and a gap is recorded that says which rows.
+    DropOldest,
+}
+
 /// All settings of a store. Start from [`Options::default`], which suits a device, or [`Options::big`], and change fields.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -34,6 +44,11 @@ pub struct Options {
     pub retention_age: Option<Duration>,
     /// Bytes of all tables beyond which the oldest are dropped; `None`: as much as there is.
     pub retention_bytes: Option<u64>,
+    /// Bytes of the file system that are kept free, for what must go on when the disk is full. With less, `disk_full` says what
+    /// is done.
+    pub free_bytes_min: u64,
+    /// What is done when the disk is full.
+    pub disk_full: DiskFull,
 }
 
 impl Default for Options {
@@ -55,6 +70,8 @@ impl Default for Options {
             table_bytes_max: 1 << 30,
             retention_age: None,
             retention_bytes: None,
+            free_bytes_min: 32 << 20,
+            disk_full: DiskFull::Stop,
         }
     }
 }

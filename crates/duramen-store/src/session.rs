@@ -29,7 +29,8 @@ const PLAUSIBLE: Nanoseconds = 1_577_836_800_000_000_000;
 /// A clock that is so far behind what the store has seen is not set either.
 const BEHIND: Nanoseconds = 86_400_000_000_000;
 
-fn own(key: &str) -> Vec<u8> {
+/// The key of one of the store's own positions.
+pub(crate) fn own(key: &str) -> Vec<u8> {
     [&[OWN], key.as_bytes()].concat()
 }
 

@@ -29,4 +29,10 @@ pub struct Stats {
     pub merges_given_up: u64,
     /// Rows that were refused because they were older than the retention.
     pub rows_too_old: u64,
+    /// Rows that were dropped since opening because the disk was full.
+    pub rows_dropped: u64,
+    /// There is less free space than is to be kept: rows are refused.
+    pub space_short: bool,
+    /// The free bytes of the file system; `None`: it does not say.
+    pub free_bytes: Option<u64>,
 }

@@ -105,6 +105,9 @@ impl Core {
         if !self.takes_rows.load(std::sync::atomic::Ordering::Acquire) && !batch.own {
             return Err(Error::Going);
         }
+        if self.space_short.load(std::sync::atomic::Ordering::Acquire) && !batch.own {
+            return Err(Error::NoSpace { path: self.catalog.folder.clone() });
+        }
         self.refuse_too_old(batch);
         if batch.is_empty() {
             return Ok(None);
@@ -124,8 +127,8 @@ impl Core {
             for stream in &new {
                 records.push_with(LOG, KIND_STREAM, |out| put_stream(out, stream.id(), stream.labels()));
             }
-            let class = self.class(&mut write, how, records.bytes());
-            let how = Append { class, full: WhenFull::Wait, reserved: false, epoch: Some(write.epoch) };
+            let class = self.class(&mut write, how, records.bytes(), batch.is_urgent());
+            let how = Append { class, full: WhenFull::Wait, reserved: batch.own, epoch: Some(write.epoch) };
             match self.journal.append_drain(&mut records, how) {
                 Ok(ticket) => {
                     new.iter().zip(ticket.first() + rows..).for_each(|(stream, at)| stream.set_defined(at));
@@ -151,11 +154,12 @@ impl Core {
         }
     }
 
-    /// How soon the journal is to sync.
-    fn class(&self, write: &mut Writing, how: Durability, bytes: usize) -> Class {
+    /// How soon the journal is to sync. Rows that tell of errors do not wait: they may be the last ones.
+    fn class(&self, write: &mut Writing, how: Durability, bytes: usize, urgent: bool) -> Class {
         write.unsynced_bytes += bytes;
         let class = match how {
             Durability::Now => Class::Now,
+            Durability::Policy | Durability::Within(_) if urgent => Class::Now,
             Durability::Policy if write.unsynced_bytes >= self.options.unsynced_bytes_max => Class::Now,
             Durability::Policy => Class::Policy,
             Durability::Within(time) => Class::Within(time),

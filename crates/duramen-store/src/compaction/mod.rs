@@ -79,7 +79,8 @@ impl Core {
     pub fn compact(&self) -> Result<bool, Error> {
         self.retain()?;
         self.remove_retired()?;
-        if self.compaction.get() != Compaction::Runs {
+        // A merge needs room for its result before its inputs go.
+        if self.compaction.get() != Compaction::Runs || self.space_short.load(Ordering::Acquire) {
             return Ok(false);
         }
         let _one = lock(&self.merge);
@@ -116,7 +117,7 @@ impl Core {
     }
 
     /// Takes tables out of the view and the manifest, and puts one in.
-    fn replace(&self, gone: &[Arc<Live>], new: Option<crate::format::manifest::TableEntry>) {
+    pub fn replace(&self, gone: &[Arc<Live>], new: Option<crate::format::manifest::TableEntry>) {
         let mut state = lock(&self.manifest);
         let mut view = lock(&self.view);
         let is_gone = |number: u64| gone.iter().any(|live| live.entry.number == number);
@@ -160,7 +161,8 @@ impl Core {
         self.settle_manifest()
     }
 
-    fn is_released(&self, entry: &crate::format::manifest::TableEntry, first: u64) -> bool {
+    /// Whether the journal has given up all rows that a table covers, so that dropping it drops them.
+    pub fn is_released(&self, entry: &crate::format::manifest::TableEntry, first: u64) -> bool {
         let further = entry.stream_covers.iter().map(|(_, covers)| *covers).max().unwrap_or(0);
         entry.covers.max(further) <= first
     }

@@ -3,6 +3,7 @@
 
 mod events;
 mod questions;
+mod space;
 mod tables;
 
 use duramen_journal::disk::sim::SimDisk;
