@@ -88,7 +88,11 @@ impl Options {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks the ranges; opening does so too.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    pub fn check(&self) -> Result<(), Error> {
         let bad = |option, reason| Err(Error::InvalidOption { option, reason });
         if self.memtable_bytes < 4 << 10 {
             return bad("memtable_bytes", "must be at least 4 KiB");

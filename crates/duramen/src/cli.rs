@@ -36,6 +36,19 @@ pub enum Command {
     #[cfg(feature = "daemon")]
     #[command(alias = "logs")]
     Query(store::Ask),
+    /// Ask for lines, and go on with new ones as they come
+    #[cfg(feature = "daemon")]
+    Tail(store::Ask),
+    /// Say how the daemon is, what it holds, and what happened to it
+    #[cfg(feature = "daemon")]
+    Status(store::Look),
+    /// Say what the last opening found and did
+    #[cfg(feature = "daemon")]
+    Report(store::Look),
+    /// Check a configuration, or show one with every default
+    #[cfg(feature = "daemon")]
+    #[command(subcommand)]
+    Config(store::ConfigCommand),
     /// Write, read, check and mend a journal
     #[command(subcommand, after_help = exit::HELP)]
     Journal(JournalCommand),

@@ -9,16 +9,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use duramen_journal::SyncPolicy;
 use duramen_journal::disk::{Access, World, write_all_at};
-use duramen_store::{Report, Store};
+use duramen_store::{Batch, Durability, Report, Store};
 
 use crate::client::ADDRESS;
+use crate::config::Config;
 use crate::input::{Counters, Feed, Input};
+use crate::pace::{self, Pace, Promise};
 use crate::power::Watch;
 use crate::stop::Stop;
-
-/// A power that is better than the one before counts when it has lasted so long.
-const SETTLE: Duration = Duration::from_secs(10);
 
 /// What all parts of a running daemon may look at.
 pub struct Shared {
@@ -26,6 +26,10 @@ pub struct Shared {
     pub store: Store,
     /// What opening found.
     pub report: Report,
+    /// Its settings.
+    pub config: Config,
+    /// How far apart syncs are.
+    pub pace: Arc<Pace>,
     /// What is known of the power.
     pub watch: Arc<Watch>,
     /// When it was opened, in wall time.
@@ -49,9 +53,19 @@ pub struct Daemon {
 
 impl Daemon {
     /// A daemon without inputs, on an open store.
-    pub fn new(store: Store, report: Report, stop: Arc<Stop>) -> Daemon {
+    pub fn new(store: Store, report: Report, config: Config, stop: Arc<Stop>) -> Daemon {
+        let commit = match config.store.commit.0 {
+            SyncPolicy::Interval(time) => time,
+            _ => Duration::ZERO,
+        };
+        let commit_max = config.store.commit_max.0.max(commit);
+        let budget = config.store.device_bytes_per_day.map(|size| size.0);
+        let pace = Pace::new(Promise { commit, commit_max, budget });
+        pace.resume(&store);
         let shared = Shared {
-            watch: Arc::new(Watch::new(store.clone(), SETTLE)),
+            watch: Arc::new(Watch::new(store.clone(), config.power.settle.0)),
+            config,
+            pace: Arc::new(pace),
             store,
             report,
             started: crate::stamp::wall_clock(),
@@ -71,7 +85,7 @@ impl Daemon {
         let name = input.name();
         let counters = self.shared.counters(&name);
         let shared = self.shared.clone();
-        let feed = Feed::new(shared.store.clone(), shared.stop.clone(), counters);
+        let feed = Feed::new(shared.store.clone(), shared.stop.clone(), counters, shared.pace.clone());
         self.spawn(&name.clone(), move || {
             if let Err(error) = input.run(&feed) {
                 shared.fail(&format!("input {name}: {error:#}"));
@@ -104,6 +118,26 @@ impl Daemon {
 }
 
 impl Shared {
+    /// Looks at what the device is given, until the daemon stops; keeps the figure in the store.
+    pub fn keep_pace(&self) {
+        let mut kept = 0;
+        while self.stop.signal().is_none() {
+            let _ = self.stop.pause(pace::LOOK_EVERY);
+            let stats = self.store.stats();
+            let own = stats.journal.device_bytes + stats.sealed_bytes + stats.merged_bytes;
+            self.pace.look(pace::written_bytes().unwrap_or(own), crate::stamp::wall_clock());
+            // Once in a while, and only when there is something to sync anyway: keeping the figure must not cost much of it.
+            let appended = stats.journal.appended;
+            if appended > kept + 100 {
+                kept = appended;
+                let (key, value) = self.pace.position();
+                let mut batch = Batch::new();
+                batch.set_position(&key, &value);
+                let _ = self.store.append(batch, Durability::Policy);
+            }
+        }
+    }
+
     /// The counters of an input.
     pub fn counters(&self, name: &str) -> Arc<Counters> {
         let mut inputs = self.inputs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

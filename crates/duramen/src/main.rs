@@ -8,10 +8,14 @@ mod cli;
 mod client;
 mod commands;
 #[cfg(feature = "daemon")]
+mod config;
+#[cfg(feature = "daemon")]
 mod daemon;
 mod exit;
 #[cfg(feature = "daemon")]
 mod input;
+#[cfg(feature = "daemon")]
+mod pace;
 #[cfg(feature = "daemon")]
 mod power;
 mod progress;
@@ -81,6 +85,14 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Ingest(arguments) => commands::store::ingest::run(arguments, stop),
         #[cfg(feature = "daemon")]
         Command::Query(arguments) => commands::store::ask::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Tail(arguments) => commands::store::ask::tail(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Status(arguments) => commands::store::status::run(arguments),
+        #[cfg(feature = "daemon")]
+        Command::Report(arguments) => commands::store::status::report(arguments),
+        #[cfg(feature = "daemon")]
+        Command::Config(command) => commands::store::config::run(command),
         #[cfg(feature = "daemon")]
         Command::Demo(arguments) => commands::store::demo::run(arguments, &stop),
         Command::Completions { shell } => commands::manual::completions(*shell),

@@ -25,7 +25,7 @@ pub fn parse_segment_bytes(text: &str) -> Result<u32, String> {
     u32::try_from(bytes).map_err(|_| format!("{text}: a segment stays below 4G"))
 }
 
-/// Parses `500us`, `200ms`, `2s`, `1m`.
+/// Parses `500us`, `200ms`, `2s`, `1m`, `2h`, `30d`.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -37,9 +37,10 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         "s" => Duration::from_secs(1),
         "m" => Duration::from_secs(60),
         "h" => Duration::from_secs(60 * 60),
+        "d" => Duration::from_secs(24 * 60 * 60),
         _ => return Err(expected()),
     };
-    Ok(unit * number)
+    unit.checked_mul(number).ok_or_else(expected)
 }
 
 /// Parses `always`, `never`, `interval:200ms`, `batch:1000,200ms`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::answer::Output;
 
@@ -81,7 +81,7 @@ pub enum Order {
 }
 
 /// Arguments of `query` and `tail`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Ask {
     /// What to look for: a selector of streams, words, filters, fields. For example '{app="sshd"} refused level>=warning'
     #[arg(value_name = "QUERY")]
@@ -127,10 +127,26 @@ pub struct Ask {
 /// Arguments of commands that take a data folder only.
 #[derive(Debug, Args)]
 pub struct Look {
-    /// Where the data is
+    /// Where the data is; a daemon that runs on it is asked
     #[command(flatten)]
     pub data: Data,
+    /// Ask the daemon at this address instead
+    #[arg(long, value_name = "http://ADDRESS:PORT", env = "DURAMEN_URL")]
+    pub url: Option<String>,
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The commands on configurations.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say what is wrong with a configuration, or show what it comes to with all defaults and the environment
+    Check {
+        /// The file [default: none, only the environment]
+        #[arg(value_name = "FILE", env = "DURAMEN_CONFIG")]
+        file: Option<PathBuf>,
+    },
+    /// Print a configuration with every setting, its default and what it means
+    Example,
 }

@@ -47,13 +47,20 @@ type Seen = (u64, i64, i64);
 
 /// Files by patterns.
 pub struct Files {
-    patterns: Vec<String>,
-    labels: Vec<(String, String)>,
+    groups: Vec<Group>,
     line_bytes_max: usize,
-    /// Leaves out what begins as compressed or binary files do.
-    text_only: bool,
     known: BTreeMap<Identity, Known>,
     positions: BTreeMap<Identity, Position>,
+}
+
+/// Files that are treated alike. A file that several groups match belongs to the first of them.
+pub struct Group {
+    /// Names or patterns.
+    pub patterns: Vec<String>,
+    /// Labels of their rows, beside `file`.
+    pub labels: Vec<(String, String)>,
+    /// Leaves out what begins as compressed or binary files do.
+    pub text_only: bool,
 }
 
 /// A file that is being followed.
@@ -101,23 +108,11 @@ impl Files {
     ///
     /// # Errors
     /// A pattern that is none.
-    pub fn new(
-        patterns: &[String],
-        labels: Vec<(String, String)>,
-        line_bytes_max: usize,
-        text_only: bool,
-    ) -> Result<Files, glob::PatternError> {
-        for pattern in patterns {
+    pub fn new(groups: Vec<Group>, line_bytes_max: usize) -> Result<Files, glob::PatternError> {
+        for pattern in groups.iter().flat_map(|group| &group.patterns) {
             glob::Pattern::new(pattern)?;
         }
-        Ok(Files {
-            patterns: patterns.to_vec(),
-            labels,
-            line_bytes_max,
-            text_only,
-            known: BTreeMap::new(),
-            positions: BTreeMap::new(),
-        })
+        Ok(Files { groups, line_bytes_max, known: BTreeMap::new(), positions: BTreeMap::new() })
     }
 
     /// Finds files by their names.
@@ -125,19 +120,21 @@ impl Files {
         for known in self.known.values_mut() {
             known.named = false;
         }
-        let mut found: Vec<PathBuf> = Vec::new();
-        for pattern in &self.patterns {
-            found.extend(glob::glob(pattern).into_iter().flatten().flatten());
+        let mut found: Vec<(PathBuf, usize)> = Vec::new();
+        for (number, group) in self.groups.iter().enumerate() {
+            for pattern in &group.patterns {
+                found.extend(glob::glob(pattern).into_iter().flatten().flatten().map(|path| (path, number)));
+            }
         }
         // The names that rotation gives come behind the ones that it takes them from: an old file is known before its successor.
         found.sort();
-        found.dedup();
-        for path in found {
-            self.meet(path, feed);
+        found.dedup_by(|later, first| later.0 == first.0);
+        for (path, group) in found {
+            self.meet(path, group, feed);
         }
     }
 
-    fn meet(&mut self, path: PathBuf, feed: &Feed) {
+    fn meet(&mut self, path: PathBuf, group: usize, feed: &Feed) {
         let Ok(metadata) = std::fs::metadata(&path) else { return };
         if !metadata.is_file() {
             return;
@@ -148,7 +145,8 @@ impl Files {
             known.path = path;
             return;
         }
-        if self.text_only && !looks_like_text(&path) {
+        let group = &self.groups[group];
+        if group.text_only && !looks_like_text(&path) {
             return;
         }
         let Ok(file) = File::open(&path) else {
@@ -159,7 +157,7 @@ impl Files {
             Some(position) => position.clone(),
             None => self.copied(&file).unwrap_or_default(),
         };
-        let mut labels = self.labels.clone();
+        let mut labels = group.labels.clone();
         labels.push(("file".to_string(), path.display().to_string()));
         let reader = LineReader::new(labels);
         let known = Known { path, file: Some(file), position, seen: None, judged: false, named: true, idle: 0, reader };

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream};
 
+use crate::pace::Pace;
 use crate::stamp::{self, Stamps};
 use crate::stop::{Stop, Woken};
 
@@ -58,13 +59,14 @@ pub struct Feed {
     pub stop: Arc<Stop>,
     /// What the input has done.
     pub counters: Arc<Counters>,
+    pace: Arc<Pace>,
     streams: Mutex<BTreeMap<Vec<(String, String)>, Stream>>,
 }
 
 impl Feed {
     /// A way for one input.
-    pub fn new(store: Store, stop: Arc<Stop>, counters: Arc<Counters>) -> Feed {
-        Feed { store, stop, counters, streams: Mutex::default() }
+    pub fn new(store: Store, stop: Arc<Stop>, counters: Arc<Counters>, pace: Arc<Pace>) -> Feed {
+        Feed { store, stop, counters, pace, streams: Mutex::default() }
     }
 
     /// Whether the input is to end.
@@ -102,6 +104,7 @@ impl Feed {
     /// What waiting does not mend.
     pub fn append(&self, batch: &mut Batch, how: Durability) -> anyhow::Result<Option<Receipt>> {
         let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
+        let how = if how == Durability::Policy { self.pace.durability(self.store.power()) } else { how };
         loop {
             match self.store.append_drain(batch, how) {
                 Ok(receipt) => {

@@ -79,7 +79,7 @@ pub async fn ingest(
     let counters = shared.counters("http");
     let how = if durable { Durability::Now } else { Durability::Policy };
     let work = move || -> Result<_, duramen_store::Error> {
-        let feed = Feed::new(shared.store.clone(), shared.stop.clone(), counters);
+        let feed = Feed::new(shared.store.clone(), shared.stop.clone(), counters, shared.pace.clone());
         let (mut batch, mut taken) = read(&body, plain, labels, &feed)?;
         // One at a time, so that nobody comes between the look at a client's position and its change.
         let _one = position.is_some().then(|| shared.clients.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));

@@ -51,6 +51,24 @@ pub struct Status {
     pub no_space: bool,
     /// The journal takes nothing until the daemon is restarted.
     pub poisoned: bool,
+    /// There is less free space than is to be kept.
+    #[serde(default)]
+    pub space_short: bool,
+    /// Free bytes of the file system, if it says so.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
+    /// Days until the disk is full, if it goes on as since the start, and the start is not just now.
+    #[serde(default)]
+    pub days_left: Option<f64>,
+    /// Bytes that the device was given today, counted in UTC.
+    #[serde(default)]
+    pub device_bytes_today: u64,
+    /// How many it shall be given at most.
+    #[serde(default)]
+    pub device_bytes_per_day: Option<u64>,
+    /// Seconds that rows of sources that cannot wait stay unsynced at most, now.
+    #[serde(default)]
+    pub commit_seconds: f64,
     /// Streams known.
     pub streams: u64,
     /// Bytes of rows in memory.
@@ -106,6 +124,7 @@ impl Status {
             lost: get(&counters.lost),
             waits: get(&counters.waits),
         });
+        let (device_bytes_today, device_bytes_per_day, commit) = shared.pace.figures();
         let (power, left) = shared.watch.state();
         let now = duramen_journal::disk::World::real().environment.now();
         Status {
@@ -119,6 +138,12 @@ impl Status {
             last_sync_seconds: now.saturating_sub(stats.journal.last_sync).as_secs_f64(),
             no_space: stats.journal.no_space,
             poisoned: stats.journal.poisoned,
+            space_short: stats.space_short,
+            free_bytes: stats.free_bytes,
+            days_left: days_left(&stats, shared),
+            device_bytes_today,
+            device_bytes_per_day,
+            commit_seconds: commit.as_secs_f64(),
             streams: stats.streams as u64,
             memory_bytes: stats.memory_bytes as u64,
             tables: stats.tables as u64,
@@ -132,6 +157,16 @@ impl Status {
             inputs: inputs.collect(),
         }
     }
+}
+
+/// A start of which nothing can be foreseen yet.
+const JUST_NOW: f64 = 600.0;
+
+fn days_left(stats: &duramen_store::Stats, shared: &Shared) -> Option<f64> {
+    let seconds = crate::stamp::wall_clock().saturating_sub(shared.started) as f64 / 1e9;
+    let free = stats.free_bytes?.saturating_sub(shared.config.store.free_bytes_min.0) as f64;
+    let rate = stats.sealed_bytes as f64 / seconds * 86_400.0;
+    (seconds > JUST_NOW && rate > 0.0).then(|| free / rate)
 }
 
 /// How the daemon is.
@@ -164,6 +199,9 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         f64::from(u8::from(status.no_space)),
     );
     put("poisoned", "gauge", "1 if the journal takes nothing until a restart.", f64::from(u8::from(status.poisoned)));
+    put("free_bytes", "gauge", "Free bytes of the file system.", status.free_bytes.unwrap_or(0) as f64);
+    put("device_bytes_today", "gauge", "Bytes given to the device today.", status.device_bytes_today as f64);
+    put("commit_seconds", "gauge", "Seconds that rows may stay unsynced.", status.commit_seconds);
     put("streams", "gauge", "Streams known.", status.streams as f64);
     put("memory_bytes", "gauge", "Bytes of rows in memory.", status.memory_bytes as f64);
     put("tables", "gauge", "Live tables.", status.tables as f64);

@@ -99,6 +99,14 @@ pub fn run(arguments: &Ask, stop: &Stop) -> anyhow::Result<Exit> {
     exit
 }
 
+/// Runs `tail`: the last rows, then new ones as they come.
+///
+/// # Errors
+/// As [`run`].
+pub fn tail(arguments: &Ask, stop: &Stop) -> anyhow::Result<Exit> {
+    run(&Ask { follow: true, ..arguments.clone() }, stop)
+}
+
 fn ask_daemon<W: Write>(
     daemon: &Daemon,
     question: &Question,

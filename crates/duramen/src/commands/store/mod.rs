@@ -1,9 +1,11 @@
 //! The commands on a store: one module each. What several need stands here.
 
 pub mod ask;
+pub mod config;
 pub mod demo;
 pub mod ingest;
 pub mod run;
+pub mod status;
 
 use duramen_store::{Error, Options, Report, Store};
 

@@ -1,5 +1,6 @@
 //! `run`: the daemon in the foreground. Owns what it is made of: the store's options, the inputs, the address.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use anyhow::Context as _;
 use rustix::fs::FileType;
 
 use crate::cli::store::Run;
+use crate::config::Config;
 use crate::daemon::{Daemon, leave_address};
 use crate::exit::Exit;
-use crate::input::file::Files;
+use crate::input::file::{Files, Group};
 use crate::input::stdin::Stdin;
 use crate::power;
 use crate::server;
@@ -18,8 +20,6 @@ use crate::stop::Stop;
 
 /// Where logs are on Linux.
 const LOG_PATTERN: &str = "/var/log/**/*";
-/// The address without any word about it.
-const LISTEN: &str = "127.0.0.1:7420";
 
 /// Runs it until a signal asks it to stop.
 ///
@@ -31,15 +31,20 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
             .context("cannot follow the parent's death")?;
     }
     let stop = Arc::new(stop);
-    let folder = arguments.data.folder.clone().unwrap_or_else(|| "./duramen-data".into());
-    let listen = arguments.listen.as_deref().unwrap_or(LISTEN);
-    let listener = server::bind(listen)?;
-    let options = duramen_store::Options::default();
-    let line_bytes_max = options.row_bytes_max;
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if let Some(folder) = &arguments.data.folder {
+        config.data.clone_from(folder);
+    }
+    if let Some(listen) = &arguments.listen {
+        config.listen.clone_from(listen);
+    }
+    let folder = config.data.clone();
+    let listener = server::bind(&config.listen)?;
+    let options = config.store.options();
     let (store, report) = super::open(&folder, &options)?;
     let signals = power::signals::install().context("cannot handle the power's signals")?;
     let handle = signals.handle();
-    let mut daemon = Daemon::new(store, report, stop.clone());
+    let mut daemon = Daemon::new(store, report, config, stop.clone());
     let watch = daemon.shared.watch.clone();
     daemon.spawn("signals", {
         let watch = watch.clone();
@@ -52,14 +57,11 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
             handle.close();
         }
     })?;
-    if !arguments.patterns.is_empty() {
-        daemon.start(Box::new(Files::new(&arguments.patterns, Vec::new(), line_bytes_max, false)?))?;
-    } else if is_piped() {
-        let source = Source::open_all(&[])?.remove(0);
-        daemon.start(Box::new(Stdin::new(source, vec![("input".into(), "stdin".into())], line_bytes_max)))?;
-    } else {
-        daemon.start(Box::new(Files::new(&[LOG_PATTERN.to_string()], Vec::new(), line_bytes_max, true)?))?;
-    }
+    daemon.spawn("pace", {
+        let shared = daemon.shared.clone();
+        move || shared.keep_pace()
+    })?;
+    start_inputs(&mut daemon, arguments, options.row_bytes_max)?;
     let address = listener.local_addr().context("the address is gone")?;
     let shared = daemon.shared.clone();
     daemon.spawn("http", move || server::serve(listener, shared))?;
@@ -74,6 +76,36 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         // Being stopped is how a daemon ends.
         Some(_) | None => Exit::Complete,
     })
+}
+
+/// Starts the inputs that were named; without any, standard input if something comes from there, else the system's logs.
+fn start_inputs(daemon: &mut Daemon, arguments: &Run, line_bytes_max: usize) -> anyhow::Result<()> {
+    let config = &daemon.shared.config;
+    let labels = |own: &BTreeMap<String, String>| -> Vec<(String, String)> {
+        let mut all = config.labels.clone();
+        all.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+        all.into_iter().collect()
+    };
+    let none = BTreeMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    if !arguments.patterns.is_empty() {
+        groups.push(Group { patterns: arguments.patterns.clone(), labels: labels(&none), text_only: false });
+    }
+    groups.extend(config.files.iter().map(|group| Group {
+        patterns: group.patterns.clone(),
+        labels: labels(&group.labels),
+        text_only: false,
+    }));
+    if groups.is_empty() && is_piped() {
+        let mut labels = labels(&none);
+        labels.push(("input".into(), "stdin".into()));
+        let source = Source::open_all(&[])?.remove(0);
+        return daemon.start(Box::new(Stdin::new(source, labels, line_bytes_max)));
+    }
+    if groups.is_empty() {
+        groups.push(Group { patterns: vec![LOG_PATTERN.to_string()], labels: labels(&none), text_only: true });
+    }
+    daemon.start(Box::new(Files::new(groups, line_bytes_max)?))
 }
 
 /// Whether standard input is something to read: a pipe or a file, no terminal, no null device.

@@ -1,0 +1,443 @@
+//! The daemon's configuration: a TOML file, overridden by the environment. Owns its names, its defaults and its check. The file
+//! `samples/duramen.toml` documents each setting with its default; a test compares the two.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use duramen_journal::SyncPolicy;
+use duramen_store::{DiskFull, Options};
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{parse_bytes, parse_time};
+
+/// The documented defaults, as a file.
+pub const EXAMPLE: &str = include_str!("../samples/duramen.toml");
+
+/// What names in the environment begin with that override a setting: `DURAMEN__STORE__COMMIT=200ms`.
+const ENVIRONMENT: &str = "DURAMEN__";
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The data folder.
+    pub data: PathBuf,
+    /// The address for HTTP.
+    pub listen: String,
+    /// Labels of all rows.
+    pub labels: BTreeMap<String, String>,
+    /// How rows are kept.
+    pub store: StoreConfig,
+    /// The HTTP side.
+    pub http: HttpConfig,
+    /// Where it learns of the power, and how fast it believes.
+    pub power: PowerConfig,
+    /// Files to follow.
+    pub files: Vec<FileConfig>,
+}
+
+/// How rows are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// The settings to start from.
+    pub preset: Preset,
+    /// How long rows of sources that cannot wait stay unsynced, or `always`.
+    pub commit: Commit,
+    /// How far the flash budget may stretch that.
+    pub commit_max: Span,
+    /// The flash budget: bytes for the device in a day.
+    pub device_bytes_per_day: Option<Size>,
+    /// Bytes of rows in memory.
+    pub memory: Option<Size>,
+    /// Streams known at the same time.
+    pub streams_max: Option<usize>,
+    /// Bytes of one row; longer lines come in parts.
+    pub row_bytes_max: Size,
+    /// zstd's level for tables.
+    pub compression: i32,
+    /// Days that are older are dropped.
+    pub retention_age: Option<Span>,
+    /// Bytes of tables beyond which the oldest are dropped.
+    pub retention_bytes: Option<Size>,
+    /// Bytes of the file system that are kept free.
+    pub free_bytes_min: Size,
+    /// What is done when the disk is full.
+    pub disk_full: OnFull,
+}
+
+/// The settings to start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// For a device: [`Options::default`].
+    #[default]
+    Device,
+    /// For a machine with memory to spare: [`Options::big`].
+    Big,
+}
+
+/// What is done when the disk is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFull {
+    /// Inputs wait.
+    #[default]
+    Stop,
+    /// The oldest tables go, with a gap.
+    DropOldest,
+}
+
+/// The HTTP side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// The certificate chain, PEM.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// A file whose first line is the token that clients must show.
+    pub token_file: Option<PathBuf>,
+    /// Bytes of one request's body.
+    pub body_bytes_max: Size,
+    /// Connections at the same time.
+    pub connections_max: usize,
+    /// A client that sends or takes nothing for so long is left.
+    pub patience: Span,
+}
+
+/// Where it learns of the power.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PowerConfig {
+    /// A power that is better than the one before counts when it has lasted so long.
+    pub settle: Span,
+}
+
+/// Files to follow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileConfig {
+    /// Names or patterns.
+    pub patterns: Vec<String>,
+    /// Labels of their rows, beside `file`.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data: "./duramen-data".into(),
+            listen: "127.0.0.1:7420".into(),
+            labels: BTreeMap::new(),
+            store: StoreConfig::default(),
+            http: HttpConfig::default(),
+            power: PowerConfig::default(),
+            files: Vec::new(),
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        let options = Options::default();
+        StoreConfig {
+            preset: Preset::Device,
+            commit: Commit(options.journal.policy),
+            commit_max: Span(Duration::from_secs(10)),
+            device_bytes_per_day: None,
+            memory: None,
+            streams_max: None,
+            row_bytes_max: Size(options.row_bytes_max as u64),
+            compression: options.compression,
+            retention_age: None,
+            retention_bytes: None,
+            free_bytes_min: Size(options.free_bytes_min),
+            disk_full: OnFull::Stop,
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> HttpConfig {
+        HttpConfig {
+            tls_certificate: None,
+            tls_key: None,
+            token_file: None,
+            body_bytes_max: Size(16 << 20),
+            connections_max: 64,
+            patience: Span(Duration::from_secs(30)),
+        }
+    }
+}
+
+impl Default for PowerConfig {
+    fn default() -> PowerConfig {
+        PowerConfig { settle: Span(Duration::from_secs(10)) }
+    }
+}
+
+impl StoreConfig {
+    /// As the store takes it.
+    pub fn options(&self) -> Options {
+        let base = match self.preset {
+            Preset::Device => Options::default(),
+            Preset::Big => Options::big(),
+        };
+        Options {
+            journal: duramen_journal::Options { policy: self.commit.0, ..base.journal.clone() },
+            memtable_bytes: self.memory.map_or(base.memtable_bytes, |size| size.0 as usize),
+            streams_max: self.streams_max.unwrap_or(base.streams_max),
+            row_bytes_max: self.row_bytes_max.0 as usize,
+            compression: self.compression,
+            retention_age: self.retention_age.map(|span| span.0),
+            retention_bytes: self.retention_bytes.map(|size| size.0),
+            free_bytes_min: self.free_bytes_min.0,
+            disk_full: match self.disk_full {
+                OnFull::Stop => DiskFull::Stop,
+                OnFull::DropOldest => DiskFull::DropOldest,
+            },
+            ..base
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file, or takes the defaults without one, then what the environment says.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a setting is unknown or wrong: with the line, or the name in the environment.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
+        let text = match file {
+            Some(file) => read(file).with_context(|| format!("cannot read the configuration {}", file.display()))?,
+            None => String::new(),
+        };
+        let name = file.map_or_else(|| "the configuration".to_string(), |file| file.display().to_string());
+        let config = Config::parse(&text, environment).with_context(|| format!("{name} is wrong"))?;
+        config.store.options().check()?;
+        for group in &config.files {
+            for pattern in &group.patterns {
+                glob::Pattern::new(pattern).with_context(|| format!("{name}: {pattern} is no pattern"))?;
+            }
+        }
+        let tls = (&config.http.tls_certificate, &config.http.tls_key);
+        anyhow::ensure!(
+            tls.0.is_some() == tls.1.is_some(),
+            "{name}: http.tls_certificate and http.tls_key come together"
+        );
+        Ok(config)
+    }
+
+    fn parse(text: &str, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
+        // First as it is, so that an error names its line.
+        let config: Config = toml::from_str(text)?;
+        let overrides: Vec<(String, String)> = environment
+            .filter_map(|(name, value)| Some((name.strip_prefix(ENVIRONMENT)?.to_string(), value)))
+            .collect();
+        if overrides.is_empty() {
+            return Ok(config);
+        }
+        let mut table: toml::Table = toml::from_str(text)?;
+        for (name, value) in overrides {
+            set(&mut table, &name.to_lowercase(), &value).with_context(|| format!("{ENVIRONMENT}{name}"))?;
+            let checked: Result<Config, _> = toml::Value::Table(table.clone()).try_into();
+            checked.with_context(|| format!("{ENVIRONMENT}{name}={value}"))?;
+        }
+        Ok(toml::Value::Table(table).try_into()?)
+    }
+}
+
+/// Sets `a__b` to a value: TOML if it is, else a text.
+fn set(table: &mut toml::Table, name: &str, value: &str) -> anyhow::Result<()> {
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
+    let value = parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| value.into());
+    match name.split_once("__") {
+        None => {
+            table.insert(name.to_string(), value);
+        }
+        Some((section, rest)) => {
+            let inner = table.entry(section).or_insert_with(|| toml::Table::new().into());
+            let inner = inner.as_table_mut().with_context(|| format!("{section} is no section"))?;
+            set(inner, rest, &value_text(&value))?;
+        }
+    }
+    Ok(())
+}
+
+fn value_text(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the configuration is an ordinary file")]
+fn read(file: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(file)
+}
+
+/// What stands in the file for a size, a time or a policy: a number or words.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    Number(u64),
+    Text(String),
+}
+
+impl Words {
+    fn text(self) -> String {
+        match self {
+            Words::Number(number) => number.to_string(),
+            Words::Text(text) => text,
+        }
+    }
+}
+
+/// Bytes: `16M`, or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Words", into = "String")]
+pub struct Size(pub u64);
+
+impl TryFrom<Words> for Size {
+    type Error = String;
+
+    fn try_from(words: Words) -> Result<Size, String> {
+        parse_bytes(&words.text()).map(Size)
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> String {
+        let units = [("G", 30), ("M", 20), ("K", 10)];
+        let unit = units.iter().find(|(_, bits)| size.0 > 0 && size.0.trailing_zeros() >= *bits);
+        unit.map_or_else(|| size.0.to_string(), |(unit, bits)| format!("{}{unit}", size.0 >> bits))
+    }
+}
+
+/// A time: `200ms`, `30d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Words", into = "String")]
+pub struct Span(pub Duration);
+
+impl TryFrom<Words> for Span {
+    type Error = String;
+
+    fn try_from(words: Words) -> Result<Span, String> {
+        parse_time(&words.text()).map(Span)
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> String {
+        span.to_string()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+        match units.iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
+            Some((name, unit)) => write!(f, "{}{name}", millis / unit),
+            None => write!(f, "{millis}ms"),
+        }
+    }
+}
+
+/// When rows of sources that cannot wait are synced: `always`, or after a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Words", into = "String")]
+pub struct Commit(pub SyncPolicy);
+
+impl TryFrom<Words> for Commit {
+    type Error = String;
+
+    fn try_from(words: Words) -> Result<Commit, String> {
+        let text = words.text();
+        if text == "always" {
+            return Ok(Commit(SyncPolicy::Always));
+        }
+        let time = parse_time(&text).map_err(|_| format!("{text}: expected always, or a time such as 200ms or 1s"))?;
+        Ok(Commit(SyncPolicy::Interval(time)))
+    }
+}
+
+impl From<Commit> for String {
+    fn from(commit: Commit) -> String {
+        match commit.0 {
+            SyncPolicy::Interval(time) => Span(time).to_string(),
+            _ => "always".to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+        Config::parse(text, environment.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())))
+    }
+
+    #[test]
+    fn the_example_documents_each_default() {
+        assert_eq!(parse(EXAMPLE, &[]).unwrap(), Config::default());
+        // What is commented out has no default; uncommented, it must be known.
+        let uncommented: String = EXAMPLE
+            .lines()
+            .map(|line| match line.strip_prefix("#") {
+                Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let all = parse(&uncommented, &[]).unwrap();
+        assert!(all.store.retention_age.is_some() && all.http.token_file.is_some() && all.files.len() == 1);
+        let shown: toml::Table = toml::from_str(&toml::to_string(&all).unwrap()).unwrap();
+        let names = |table: &toml::Table| -> Vec<String> { table.keys().cloned().collect() };
+        for section in ["store", "http", "power"] {
+            for name in names(shown[section].as_table().unwrap()) {
+                assert!(EXAMPLE.contains(&format!("{name} =")), "{section}.{name} is not documented");
+            }
+        }
+        for name in names(&shown) {
+            assert!(EXAMPLE.contains(&name), "{name} is not documented");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        let config = parse("[store]\ncommit = 'always'\nmemory = '3M'\nretention_age = '36h'\n", &[]).unwrap();
+        assert_eq!(parse(&toml::to_string(&config).unwrap(), &[]).unwrap(), config);
+        assert_eq!(config.store.options().journal.policy, SyncPolicy::Always);
+        assert_eq!(config.store.options().retention_age, Some(Duration::from_secs(36 * 3_600)));
+    }
+
+    #[test]
+    fn the_environment_has_the_last_word() {
+        let config = parse(
+            "[store]\ncommit = '5s'\n",
+            &[
+                ("DURAMEN__STORE__COMMIT", "200ms"),
+                ("DURAMEN__LISTEN", "127.0.0.1:1"),
+                ("DURAMEN__HTTP__CONNECTIONS_MAX", "7"),
+                ("OTHER__STORE__COMMIT", "9s"),
+            ],
+        );
+        let config = config.unwrap();
+        assert_eq!(config.store.commit, Commit(SyncPolicy::Interval(Duration::from_millis(200))));
+        assert_eq!((config.listen.as_str(), config.http.connections_max), ("127.0.0.1:1", 7));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = |text: &str, environment: &[(&str, &str)]| format!("{:#}", parse(text, environment).unwrap_err());
+        assert!(wrong("[store]\ncomit = '1s'\n", &[]).contains("comit"));
+        assert!(wrong("[store]\ncommit = 'soon'\n", &[]).contains("soon: expected always, or a time"));
+        assert!(wrong("[store]\nmemory = '3X'\n", &[]).contains("line 2"));
+        assert!(wrong("", &[("DURAMEN__STORE__COMIT", "1s")]).contains("DURAMEN__STORE__COMIT=1s"));
+        assert!(wrong("", &[("DURAMEN__LISTEN__X", "1s")]).contains("DURAMEN__LISTEN__X"));
+    }
+}
