@@ -142,3 +142,75 @@ fn a_backup_that_was_cut_is_none() {
     }
     panic!("a backup calls its progress without end");
 }
+
+/// With threads, on the real disk: writers, sealing, merges and retention go on while backups are made.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the test has threads of its own and a folder on the real disk")]
+fn backups_beside_appends_merges_and_retention_have_all_rows_to_their_moment() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let place = std::env::temp_dir().join(format!("duramen-backup-{}", std::process::id()));
+    std::fs::create_dir_all(&place).unwrap();
+    let world = World::real();
+    let options = Options { memtable_bytes: 64 << 10, fan_in: 2, retention_bytes: Some(600_000), ..options() };
+    let (store, _) = Store::open_with(place.join("data"), &options, world.clone()).unwrap();
+    let done = AtomicBool::new(false);
+    let writer = |name: &'static str| {
+        let stream = stream(&store, name);
+        for number in 0u64.. {
+            let mut batch = Batch::new();
+            for row in 0..20 {
+                // Noise that hardly compresses, so that the retention has something to drop.
+                let noise = (number * 20 + row).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let text = format!("{number}.{row} {noise:016x} {:016x}", noise.rotate_left(17).wrapping_mul(31));
+                batch.push(&stream, START + number as i64 / 40 * DAY, Level::Info, text.as_bytes(), &[]);
+            }
+            batch.set_position(name.as_bytes(), &number.to_le_bytes());
+            let receipt = store.append(batch, Durability::Policy).unwrap();
+            if number % 16 == 0 {
+                receipt.wait().unwrap();
+            }
+            if done.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| writer("a"));
+        scope.spawn(|| writer("b"));
+        for round in 0..6 {
+            std::thread::sleep(Duration::from_millis(200));
+            let path = place.join(format!("backup-{round}"));
+            let backup = store.backup(&path, &mut |_| ()).unwrap();
+            let (copy, report) = Store::open_with(&path, &options, world.clone()).unwrap();
+            assert!(report.outage.is_none() && report.lost_tables.is_empty(), "{report}");
+            let rows = ask(&copy, r#"{app=~".+"}"#);
+            assert!(!rows.is_empty() && rows.iter().all(|row| row.id.sequence() <= backup.upto));
+            for name in ["a", "b"] {
+                let own = rows.iter().filter(|row| row.labels.get("app") == Some(name));
+                let mut numbers: Vec<(u64, u64)> = own
+                    .map(|row| {
+                        let text = String::from_utf8(row.text.clone()).unwrap();
+                        let (number, row) = text.split(' ').next().unwrap().split_once('.').unwrap();
+                        (number.parse().unwrap(), row.parse().unwrap())
+                    })
+                    .collect();
+                numbers.sort_unstable();
+                let position = copy.position(name.as_bytes()).map(|at| u64::from_le_bytes(at.try_into().unwrap()));
+                // Old days may be dropped as a whole; from the first one that is there on nothing is missing or doubled.
+                let Some(&first) = numbers.first() else { continue };
+                let last = position.expect("a stream with rows has its position");
+                let expected: Vec<(u64, u64)> =
+                    (first.0..=last).flat_map(|number| (0..20).map(move |row| (number, row))).collect();
+                assert_eq!(first.1, 0);
+                assert!(numbers == expected, "round {round}, {name}: {} of {}", numbers.len(), expected.len());
+            }
+            copy.close().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let stats = store.stats();
+    assert!(stats.merges > 0 && stats.sealed_bytes > 0, "{stats:?}");
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_dir_all(&place).unwrap();
+}
