@@ -1,8 +1,12 @@
 //! The commands on a store: one module each. What several need stands here.
 
 pub mod ask;
+pub mod backup;
+pub mod dump;
 pub mod ingest;
 pub mod run;
+pub mod salvage;
+pub mod verify;
 
 use duramen_store::{Error, Options, Report, Store};
 
