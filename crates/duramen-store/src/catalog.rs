@@ -52,13 +52,45 @@ pub(crate) struct Found {
     pub lost: Vec<LostTable>,
 }
 
+/// What a look at the tables found that changes nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    /// Live tables, sorted by number.
+    pub tables: Vec<TableEntry>,
+    pub lost: Vec<LostTable>,
+    /// Tables that the manifest lists.
+    pub listed: BTreeSet<u64>,
+    /// Tables that do not count any more.
+    pub dead: Vec<u64>,
+    /// Files of tables that were never finished.
+    pub temporary: Vec<String>,
+    /// Files that are no tables.
+    pub foreign: Vec<String>,
+    pub has_manifest: bool,
+    /// Why the manifest that is there cannot be believed.
+    pub manifest_fault: Option<String>,
+    /// Why it cannot be read.
+    pub manifest_unreadable: Option<String>,
+}
+
+/// What is done with a table that the device cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnUnreadable {
+    /// Nothing is decided: another try may read it.
+    Fail,
+    /// It counts as lost, for whoever only looks.
+    Lose,
+}
+
 /// A table whose rows cannot be had.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LostTable {
     pub number: u64,
     pub reason: String,
     /// What the manifest said of it.
     pub entry: Option<TableEntry>,
+    /// The device could not read it, which says nothing about its bytes.
+    pub unreadable: bool,
     /// Rows of its partition that the journal still had.
     pub replayed: u64,
 }
@@ -96,7 +128,53 @@ impl Catalog {
 
     /// Opens a table.
     pub fn open(&self, number: u64) -> Result<Table, Error> {
-        Table::open(&*self.disk, &self.tables, self.binding(number))
+        match Table::open(&*self.disk, &self.tables, self.binding(number)) {
+            // Opening was cut while it named the table anew; seen only by who looks without opening.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let moving = self.tables.join(table::moving_name(number));
+                let moved = Table::open_file(&*self.disk, moving, self.binding(number));
+                moved.or_else(|_| Table::open(&*self.disk, &self.tables, self.binding(number)))
+            }
+            other => other,
+        }
+    }
+
+    /// Finds the live tables as opening would, and changes nothing. What cannot be read counts as lost.
+    pub fn look(&self) -> Result<Look, Error> {
+        let entries = match self.disk.list(&self.tables) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::io("list", &self.tables, error)),
+        };
+        let mut look = Look::default();
+        let mut present = BTreeSet::new();
+        for entry in &entries {
+            match table::parse_name(&entry.name) {
+                Named::Table(number) | Named::Moving(number) => _ = present.insert(number),
+                Named::Temporary(_) => look.temporary.push(entry.name.clone()),
+                Named::Other => look.foreign.push(entry.name.clone()),
+            }
+        }
+        let mut found = Found::default();
+        let read = match self.read_manifest(&mut found) {
+            Ok(read) => read,
+            Err(error @ Error::Io { .. }) => {
+                look.manifest_unreadable = Some(error.to_string());
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        look.manifest_fault = found.notes.pop();
+        look.has_manifest = read.is_some();
+        let listed = read.unwrap_or_default();
+        let live = self.decide(&listed, &present, &mut found, OnUnreadable::Lose)?;
+        let lost: BTreeSet<u64> = found.lost.iter().map(|lost| lost.number).collect();
+        let dead = present.iter().filter(|number| !live.contains_key(number) && !lost.contains(number));
+        look.dead = dead.copied().collect();
+        look.lost = found.lost;
+        look.listed = listed.tables.iter().map(|entry| entry.number).collect();
+        look.tables = live.into_values().collect();
+        Ok(look)
     }
 
     /// Finds the live tables, removes the dead ones, and writes the manifest if it is not what it should be.
@@ -123,7 +201,7 @@ impl Catalog {
         let read = self.read_manifest(&mut found)?;
         let rebuilt = read.is_none() && !present.is_empty();
         let listed = read.clone().unwrap_or_default();
-        let live = self.decide(&listed, &present, &mut found)?;
+        let live = self.decide(&listed, &present, &mut found, OnUnreadable::Fail)?;
         let next_table = present.iter().next_back().map_or(1, |last| last + 1).max(listed.next_table).max(1);
         dead.extend(present.iter().filter(|number| !live.contains_key(number)).map(|&number| table::name(number)));
         let lost: Vec<u64> = found.lost.iter().map(|lost| lost.number).filter(|n| present.contains(n)).collect();
@@ -151,6 +229,7 @@ impl Catalog {
         listed: &Manifest,
         present: &BTreeSet<u64>,
         found: &mut Found,
+        unreadable: OnUnreadable,
     ) -> Result<BTreeMap<u64, TableEntry>, Error> {
         let mut live: BTreeMap<u64, TableEntry> = BTreeMap::new();
         let mut replaced = BTreeSet::new();
@@ -159,7 +238,13 @@ impl Catalog {
                 live.insert(entry.number, entry.clone());
             } else {
                 let reason = "its file is missing".to_string();
-                found.lost.push(LostTable { number: entry.number, reason, entry: Some(entry.clone()), replayed: 0 });
+                found.lost.push(LostTable {
+                    number: entry.number,
+                    reason,
+                    entry: Some(entry.clone()),
+                    replayed: 0,
+                    unreadable: false,
+                });
             }
         }
         for &number in present.range(listed.next_table..) {
@@ -170,7 +255,16 @@ impl Catalog {
                 }
                 Err(Error::DamagedTable { path, offset, reason }) => {
                     let reason = format!("{reason}, at offset {offset} of {}", path.display());
-                    found.lost.push(LostTable { number, reason, entry: None, replayed: 0 });
+                    found.lost.push(LostTable { number, reason, entry: None, replayed: 0, unreadable: false });
+                }
+                Err(error @ Error::Io { .. }) if unreadable == OnUnreadable::Lose => {
+                    found.lost.push(LostTable {
+                        number,
+                        reason: error.to_string(),
+                        entry: None,
+                        replayed: 0,
+                        unreadable: true,
+                    });
                 }
                 Err(error) => return Err(error),
             }

@@ -1,8 +1,8 @@
 //! What the parts of an open store share: the journal, the state of writing, the view, the tables. Owns the order of locks and
 //! the one background thread's loop; each kind of work stands in a module of its own.
 //!
-//! Locks, in the order in which they are taken: `merge`, `sealing`, `manifest`, `write`, `streams`, `view`, `clock`. None is held while a table is
-//! written, but `sealing`, which only other sealing waits for.
+//! Locks, in the order in which they are taken: `merge`, `sealing`, `manifest`, `pins`, `write`, `streams`, `view`, `clock`. None is held
+//! while a table is written, but `sealing`, which only other sealing waits for.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -65,6 +65,8 @@ pub(crate) struct Core {
     pub compaction: Control,
     /// Tables that are damaged somewhere: merging them would lose what can still be read.
     pub unmergeable: Mutex<BTreeSet<u64>>,
+    /// Copies that are being made of the journal: nothing of it is released meanwhile.
+    pub pins: Mutex<usize>,
     pub stopped: AtomicBool,
     /// The journal is still being read.
     pub replaying: AtomicBool,

@@ -77,6 +77,13 @@ pub enum Error {
         /// The failure.
         cause: Arc<Error>,
     },
+    /// A copy is not what it should be, and was not put in its place.
+    BadCopy {
+        /// The copy.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The machine is about to lose its power: no rows are taken any more. Send them to another, or again when it is back.
     Going,
     /// The store was closed.
@@ -144,6 +151,7 @@ impl fmt::Display for Error {
             Error::Broken { cause } => {
                 write!(f, "no rows are sealed any more since a failure ({cause}); reopen the store")
             }
+            Error::BadCopy { path, reason } => write!(f, "{} is not complete: {reason}", path.display()),
             Error::Going => {
                 write!(f, "the power is going: no rows are taken any more; send them again when it is back")
             }

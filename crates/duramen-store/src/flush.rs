@@ -110,7 +110,12 @@ impl Core {
             }
             state.sealed_below
         };
+        let pins = lock(&self.pins);
+        if *pins > 0 {
+            return Ok(());
+        }
         self.release(below)?;
+        drop(pins);
         lock(&self.manifest).released_below = below;
         Ok(())
     }

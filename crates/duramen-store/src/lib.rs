@@ -1,5 +1,6 @@
 //! A store of rows on a crash-proof journal: streams of log lines that survive the power cut, and can be asked for.
 
+pub use crate::backup::{Backup, Restored, partial_of, restore};
 pub use crate::batch::Batch;
 pub use crate::compaction::Compaction;
 pub use crate::error::Error;
@@ -19,14 +20,18 @@ pub use crate::stream::Stream;
 
 use std::sync::{Mutex, MutexGuard};
 
+mod backup;
 mod batch;
 mod catalog;
 mod chunk;
 mod compaction;
+mod copy;
 mod core;
+mod covers;
 mod error;
 mod flush;
 mod format;
+pub mod inspect;
 mod labels;
 mod memtable;
 mod open;

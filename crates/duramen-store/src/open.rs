@@ -4,7 +4,6 @@
 //! The journal is read twice: once for streams and positions, which may stand behind the rows that they belong to, once for the
 //! rows. Memory is bounded: when the rows read fill it, they are sealed as they would have been.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,9 +14,9 @@ use duramen_journal::{Journal, Sequence};
 use crate::catalog::{Catalog, Found, LostTable};
 use crate::chunk::Chunk;
 use crate::core::{Core, ManifestState, SegmentWatch};
+use crate::covers::Covers;
 use crate::error::Error;
 use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_STREAM, position, rows, stream};
-use crate::format::manifest::TableEntry;
 use crate::format::table::Partition;
 use crate::lock;
 use crate::options::{KIND, Options};
@@ -28,39 +27,6 @@ use crate::session::Event;
 use crate::stream::Streams;
 use crate::view::{Live, View};
 use crate::write::Writing;
-
-/// Which of the journal's rows are in tables: those of a partition below a sequence, some streams' further.
-#[derive(Debug, Default)]
-struct Covers {
-    partitions: BTreeMap<Partition, (Sequence, BTreeMap<Vec<u8>, Sequence>)>,
-}
-
-impl Covers {
-    fn of(tables: &[TableEntry]) -> Covers {
-        let mut covers = Covers::default();
-        for table in tables {
-            let (below, streams) = covers.partitions.entry(table.partition).or_default();
-            *below = (*below).max(table.covers);
-            for (labels, further) in &table.stream_covers {
-                let known = streams.entry(labels.clone()).or_default();
-                *known = (*known).max(*further);
-            }
-        }
-        covers
-    }
-
-    /// Whether a record of this sequence may have rows that are in tables.
-    fn may_hold(&self, sequence: Sequence) -> bool {
-        self.partitions
-            .values()
-            .any(|(below, streams)| sequence < *below || streams.values().any(|further| sequence < *further))
-    }
-
-    fn holds(&self, partition: Partition, labels: &[u8], sequence: Sequence) -> bool {
-        let Some((below, streams)) = self.partitions.get(&partition) else { return false };
-        sequence < *below || streams.get(labels).is_some_and(|further| sequence < *further)
-    }
-}
 
 /// Opens a store.
 pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<Core>, Report), Error> {
@@ -112,6 +78,7 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         merge: Mutex::new(()),
         compaction: Default::default(),
         unmergeable: Default::default(),
+        pins: Default::default(),
         merging: Default::default(),
         stopped: AtomicBool::new(false),
         replaying: AtomicBool::new(true),
@@ -163,7 +130,7 @@ fn read_names(journal: &Journal, writing: &mut Writing, streams: &mut Streams, r
 /// Says which tables' rows are lost. What the journal still had is not.
 fn report_lost_tables(lost: &mut Vec<LostTable>, report: &mut Report) {
     lost.retain(|lost| {
-        let LostTable { number, reason, entry, replayed } = lost;
+        let LostTable { number, reason, entry, replayed, .. } = lost;
         match entry {
             Some(entry) if *replayed >= entry.rows => {
                 let note = format!(

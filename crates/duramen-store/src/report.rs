@@ -32,7 +32,7 @@ impl fmt::Display for Report {
         writeln!(f, "replayed  {} rows; {} were in tables already", self.replayed, self.skipped)?;
         if let Some(outage) = &self.outage {
             let cause = if outage.power { "the machine lost power or was reset" } else { "the process died" };
-            let length = outage.length().map_or(String::new(), |length| format!(", {:.1} s ago", length.as_secs_f64()));
+            let length = outage.length().map_or(String::new(), |length| format!(", for {:.1} s", length.as_secs_f64()));
             writeln!(f, "outage    {cause}{length}")?;
         }
         self.lost_tables.iter().try_for_each(|lost| writeln!(f, "lost      {lost}"))?;

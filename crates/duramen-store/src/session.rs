@@ -131,6 +131,16 @@ pub struct Event<'a> {
     pub fields: Vec<(&'a str, String)>,
 }
 
+/// The key under which stands how the store was left.
+pub(crate) fn session_key() -> Vec<u8> {
+    own("session")
+}
+
+/// The same note of a store that was closed.
+pub(crate) fn closed(value: &[u8]) -> Option<Vec<u8>> {
+    Some(Left { closed: true, ..Left::decode(value)? }.encode())
+}
+
 impl Core {
     /// Which boot this is; called once, before anything is appended.
     pub(crate) fn learn_clock(&self) -> Clock {

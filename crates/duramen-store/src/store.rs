@@ -145,6 +145,11 @@ impl Store {
         Ok((Store { handle: Arc::new(Handle { core, workers: std::sync::Mutex::new(workers) }) }, report))
     }
 
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        &self.core().catalog.folder
+    }
+
     /// The stream of these labels, to append to.
     ///
     /// # Errors

@@ -4,6 +4,8 @@
 pub mod raft;
 #[cfg(feature = "daemon")]
 pub mod store;
+#[cfg(feature = "daemon")]
+pub mod tools;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +51,22 @@ pub enum Command {
     #[cfg(feature = "daemon")]
     #[command(subcommand)]
     Config(store::ConfigCommand),
+    /// Check every byte of a store
+    #[cfg(feature = "daemon")]
+    #[command(after_help = exit::HELP)]
+    Verify(tools::Verify),
+    /// Copy what is good of a damaged store into a new folder and list what was lost
+    #[cfg(feature = "daemon")]
+    Salvage(tools::Salvage),
+    /// Show what a store has stored: records of the journal, tables, blocks, rows
+    #[cfg(feature = "daemon")]
+    Dump(tools::Dump),
+    /// Make a verified copy of a store, also while a daemon writes to it
+    #[cfg(feature = "daemon")]
+    Backup(tools::Backup),
+    /// Put a backup back into a data folder
+    #[cfg(feature = "daemon")]
+    Restore(tools::Restore),
     /// Write, read, check and mend a journal
     #[command(subcommand, after_help = exit::HELP)]
     Journal(JournalCommand),

@@ -6,12 +6,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use duramen_journal::disk::{Access, World, read_full_at};
+use duramen_journal::disk::{Access, World, read_full_at, write_all_at};
 
 use crate::commands::store::ask::Question;
 
 /// The file in a data folder in which its daemon leaves its address. It says something only while the folder is locked.
 pub const ADDRESS: &str = "ADDRESS";
+
+/// The file in a data folder whose contents show that whoever asks for a backup may write there.
+pub const BACKUP_TOKEN: &str = "BACKUP.token";
+/// The header in which these contents are sent.
+pub const TOKEN_HEADER: &str = "x-duramen-token";
 
 /// A daemon that can be asked.
 #[derive(Clone, Debug)]
@@ -47,6 +52,31 @@ impl Daemon {
         let count = read_full_at(&*file, &mut buffer, 0).ok()?;
         let address = std::str::from_utf8(&buffer[..count]).ok()?.trim();
         Some(Daemon::at(&format!("http://{address}")))
+    }
+
+    /// Has it make a backup of its store; returns the figures when the backup was read back.
+    ///
+    /// # Errors
+    /// The data folder cannot be written, or the daemon does not answer, or refuses, with its words.
+    pub fn backup(&self, data: &Path, to: &Path) -> anyhow::Result<serde_json::Value> {
+        let World { disk, environment } = World::real();
+        let mut random = [0; 16];
+        environment.entropy(&mut random).context("cannot draw a token")?;
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let place = data.join(BACKUP_TOKEN);
+        let _ = disk.remove(&place);
+        let file = disk.open(&place, Access::Create);
+        let file = file.with_context(|| format!("cannot write {}, which the daemon wants to see", place.display()))?;
+        write_all_at(&*file, token.as_bytes(), 0).context("cannot write the token")?;
+        let to = to.to_str().context("a daemon takes only names that are UTF-8")?;
+        let request = self.agent.post(format!("{}/backup", self.url)).query("to", to);
+        let answer = request.header(TOKEN_HEADER, token).send_empty();
+        let _ = disk.remove(&place);
+        let answer = answer.with_context(|| format!("the daemon at {} does not answer", self.url))?;
+        let status = answer.status();
+        let words = answer.into_body().read_to_string().unwrap_or_default();
+        anyhow::ensure!(status.is_success(), "the daemon made no backup: {}", words.trim());
+        serde_json::from_str(&words).context("the daemon's answer makes no sense")
     }
 
     /// Asks for rows: one JSON object a line.

@@ -69,6 +69,10 @@ impl Exit {
             if let Some(cause) = cause.downcast_ref::<Error>() {
                 return Exit::of_journal(cause);
             }
+            #[cfg(feature = "daemon")]
+            if let Some(exit) = cause.downcast_ref::<duramen_store::Error>().and_then(Exit::of_store) {
+                return exit;
+            }
             if let Some(cause) = cause.downcast_ref::<io::Error>() {
                 return match cause.kind() {
                     io::ErrorKind::BrokenPipe => Exit::BrokenPipe,
@@ -78,6 +82,17 @@ impl Exit {
             }
         }
         Exit::Failure
+    }
+
+    /// The code for an error of the store, if it is not that of its cause.
+    #[cfg(feature = "daemon")]
+    fn of_store(error: &duramen_store::Error) -> Option<Exit> {
+        match error {
+            duramen_store::Error::NoSpace { .. } => Some(Exit::NoSpace),
+            duramen_store::Error::DamagedTable { .. } | duramen_store::Error::BadCopy { .. } => Some(Exit::Damaged),
+            duramen_store::Error::Io { offset: Some(_), .. } => Some(Exit::Unreadable),
+            _ => None,
+        }
     }
 
     /// The code for an error of the journal.

@@ -95,6 +95,16 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Config(command) => commands::store::config::run(command),
         #[cfg(feature = "daemon")]
         Command::Demo(arguments) => commands::store::demo::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Verify(arguments) => commands::store::verify::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Salvage(arguments) => commands::store::salvage::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Dump(arguments) => commands::store::dump::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Backup(arguments) => commands::store::backup::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
+        Command::Restore(arguments) => commands::store::backup::restore(arguments, &stop),
         Command::Completions { shell } => commands::manual::completions(*shell),
         Command::Man { folder } => commands::manual::man(folder.as_deref()),
         Command::DemoWriter(_) => unreachable!("answered above"),

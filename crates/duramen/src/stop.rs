@@ -39,6 +39,24 @@ pub struct Raiser {
     sender: UnixStream,
 }
 
+/// Waits for a stop on another thread.
+#[cfg(feature = "daemon")]
+#[derive(Debug)]
+pub struct Waiting {
+    signal: Arc<AtomicUsize>,
+    pipe: UnixStream,
+}
+
+#[cfg(feature = "daemon")]
+impl Waiting {
+    /// Returns when a stop is asked for.
+    pub fn wait(&self) {
+        while self.signal.load(Ordering::Acquire) == 0 {
+            let _ = poll(&mut [PollFd::from_borrowed_fd(self.pipe.as_fd(), PollFlags::IN)], None);
+        }
+    }
+}
+
 impl Raiser {
     /// Asks for a stop as SIGTERM does.
     #[cfg(feature = "daemon")]
@@ -80,6 +98,15 @@ impl Stop {
     /// The kernel has no descriptor left.
     pub fn raiser(&self) -> io::Result<Raiser> {
         Ok(Raiser { signal: Arc::clone(&self.signal), sender: self.sender.try_clone()? })
+    }
+
+    /// A way to wait on another thread.
+    ///
+    /// # Errors
+    /// The kernel has no descriptor left.
+    #[cfg(feature = "daemon")]
+    pub fn waiting(&self) -> io::Result<Waiting> {
+        Ok(Waiting { signal: Arc::clone(&self.signal), pipe: self.pipe.try_clone()? })
     }
 
     /// The number of the signal that asked for a stop.

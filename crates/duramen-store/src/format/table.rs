@@ -278,6 +278,15 @@ impl Index {
         self.streams.iter().flat_map(|stream| &stream.blocks)
     }
 
+    /// The offset behind the dictionaries and blocks of all streams.
+    pub fn parts_end(&self) -> u64 {
+        let end = |stream: &StreamEntry| {
+            let dictionary = stream.dictionary.map(|(offset, section)| offset + u64::from(section.stored));
+            stream.blocks.last().map(BlockEntry::end).or(dictionary)
+        };
+        self.streams.iter().rev().find_map(end).unwrap_or(HEADER_BYTES as u64)
+    }
+
     /// First and last time of its rows.
     pub fn times(&self) -> Option<(Nanoseconds, Nanoseconds)> {
         let first = self.blocks().map(|block| block.first_time).min()?;

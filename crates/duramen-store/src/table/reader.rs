@@ -59,7 +59,11 @@ impl std::fmt::Debug for Table {
 impl Table {
     /// Opens a table and reads its index.
     pub fn open(disk: &dyn Disk, folder: &Path, binding: Binding) -> Result<Table, Error> {
-        let path = folder.join(table::name(binding.number));
+        Table::open_file(disk, folder.join(table::name(binding.number)), binding)
+    }
+
+    /// Opens a table whose file has this name, and reads its index.
+    pub fn open_file(disk: &dyn Disk, path: PathBuf, binding: Binding) -> Result<Table, Error> {
         let file = disk.open(&path, Access::Read).map_err(|error| Error::io("open", &path, error))?;
         let bytes = file.bytes().map_err(|error| Error::io("measure", &path, error))?;
         let damaged = |offset, reason| Error::DamagedTable { path: path.clone(), offset, reason };
@@ -87,6 +91,17 @@ impl Table {
 
     fn place(&self) -> Place<'_> {
         Place { file: &*self.file, path: &self.path, binding: &self.binding }
+    }
+
+    /// A section's bytes as they are stored, checked.
+    pub fn stored(&self, offset: u64, section: &Section) -> Result<Vec<u8>, Error> {
+        self.place().stored(offset, section)
+    }
+
+    /// Forgets what the system keeps of the file in memory, so that what is read next comes from the device.
+    pub fn drop_cache(&self) {
+        // A hint: where it is not taken, the cache is what is checked.
+        let _ = self.file.drop_cache();
     }
 
     /// The filters of all blocks.

@@ -26,7 +26,7 @@ const BLOCK_ROWS: usize = 1 << 14;
 /// Written bytes that are gathered before the disk sees them.
 const BUFFER_BYTES: usize = 256 << 10;
 /// A block's filter takes at most this part of the block's own bytes.
-const FILTER_SHARE: usize = 11;
+pub(crate) const FILTER_SHARE: usize = 11;
 /// Sections shorter than this are not worth a frame.
 const COMPRESS_BYTES_MIN: usize = 64;
 
@@ -179,6 +179,42 @@ impl TableWriter {
         let entry = StreamEntry { labels: labels.clone(), covers, dictionary: place, blocks: Vec::new() };
         self.index.streams.push(entry);
         Ok(())
+    }
+
+    /// Begins a stream whose blocks are taken over as they are stored, with its dictionary likewise.
+    pub fn begin_stored_stream(
+        &mut self,
+        labels: &Labels,
+        covers: u64,
+        dictionary: Option<(&[u8], Section)>,
+    ) -> Result<(), Error> {
+        self.begin_stream(labels, covers, &[])?;
+        if let Some((stored, section)) = dictionary {
+            let place = (self.output.end(), self.stored_section(stored, section)?);
+            self.index.streams.last_mut().expect("it was begun").dictionary = Some(place);
+        }
+        Ok(())
+    }
+
+    /// Takes a block over as it is stored: numbers, fields, text. Its entry says what it is; where it lies is told anew.
+    pub fn push_stored(&mut self, entry: &BlockEntry, sections: [&[u8]; 3], filter: &[u8]) -> Result<(), Error> {
+        let offset = self.output.end();
+        let [numbers, fields, text] = sections;
+        let numbers = self.stored_section(numbers, entry.numbers)?;
+        let fields = self.stored_section(fields, entry.fields)?;
+        let text = self.stored_section(text, entry.text)?;
+        let (filter_offset, filter_bytes) = (self.filters.len() as u32, filter.len() as u32);
+        let entry = BlockEntry { offset, numbers, fields, text, filter_offset, filter_bytes, ..*entry };
+        self.filters.extend_from_slice(filter);
+        self.index.streams.last_mut().expect("a stream was begun").blocks.push(entry);
+        Ok(())
+    }
+
+    /// Stores a part that is stored elsewhere: only its checksum changes, which belongs to the place.
+    fn stored_section(&mut self, stored: &[u8], section: Section) -> Result<Section, Error> {
+        let checksum = self.binding.checksum(self.output.end(), stored);
+        self.output.put(stored)?;
+        Ok(Section { checksum, ..section })
     }
 
     /// Adds a row of the stream that was begun last. Rows come sorted by time, then by id. True: a block has just been

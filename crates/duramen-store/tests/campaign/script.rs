@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use duramen_journal::disk::sim::{History, Scenario, SimDisk};
 use duramen_journal::{SyncPolicy, World};
+use duramen_store::inspect::verify;
 use duramen_store::{Batch, Durability, Error, Labels, Level, Options, Power, Query, Store};
 
 const FOLDER: &str = "/data";
+const BACKUP: &str = "/backup";
 const KEY: &[u8] = b"source";
 /// A source that says where it stands in the first batch only: that must outlive the batch's segment.
 const QUIET_KEY: &[u8] = b"quiet source";
@@ -29,9 +31,11 @@ pub enum Action {
     Supply(Power),
     /// The store is closed and opened again.
     Reopen,
+    /// The store is backed up.
+    BackUp,
 }
 
-use Action::{Flush, Leave, Pass, Reopen, Supply, Wait};
+use Action::{BackUp, Flush, Leave, Pass, Reopen, Supply, Wait};
 
 /// A workload.
 pub struct Script {
@@ -57,6 +61,8 @@ pub enum Event {
     Durable(usize),
     /// The append was refused: nothing of it may be there.
     Refused(usize),
+    /// A backup is complete, which has all batches up to this one.
+    BackedUp(usize),
     /// After a crash these were there: from now on they must be.
     Served(Vec<usize>),
 }
@@ -76,6 +82,8 @@ pub fn all() -> Vec<Script> {
     let lines = [Wait(1), Leave(3), Wait(2), Pass(1_500), Leave(1), Wait(2)];
     let flushes = [Wait(3), Flush, Leave(2), Wait(1), Flush, Wait(2)];
     let many: Vec<Action> = (0..24).flat_map(|_| [Leave(20), Wait(9)]).collect();
+    let backup = [Wait(3), Flush, Leave(2), Wait(1), BackUp, Wait(2), Flush];
+    let backup_of_many: Vec<Action> = many[..12].iter().copied().chain([BackUp]).chain(many[..6].to_vec()).collect();
     let reopened = [Wait(4), Leave(2), Reopen, Wait(1), Flush, Reopen, Leave(3), Wait(2), Flush];
     let (battery, low, mains) = (Supply(Power::Battery), Supply(Power::Low), Supply(Power::Mains));
     let power = [
@@ -109,6 +117,9 @@ pub fn all() -> Vec<Script> {
         Script { sweep: true, memtable_bytes: 4 << 10, fan_in: 2, ..script("faults-merges", &many[..16]) },
         Script { sweep: true, ..script("faults", &flushes) },
         Script { sweep: true, days: 2, memtable_bytes: 4 << 10, ..script("faults-days", &many) },
+        script("backup", &backup),
+        Script { memtable_bytes: 4 << 10, fan_in: 2, days: 2, ..script("backup-days", &backup_of_many) },
+        Script { sweep: true, ..script("faults-backup", &[Wait(2), Flush, Leave(1), BackUp, Wait(1)]) },
         Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..script("full", &many) },
     ]
 }
@@ -148,6 +159,7 @@ impl Model {
             Event::Issued(batch, count) => _ = model.issued.insert(*batch, *count),
             Event::Durable(batch) => model.durable.push(*batch),
             Event::Refused(batch) => model.refused.push(*batch),
+            Event::BackedUp(_) => {}
             Event::Served(all) => model.served = Some((all.clone(), model.issued.len())),
         });
         model
@@ -218,6 +230,7 @@ impl Script {
                     }
                 }
                 Flush => store.flush(),
+                BackUp => store.backup(BACKUP, &mut |_| ()).map(|_| tell(Event::BackedUp(number))),
                 Supply(power) => store.set_power(power, "script").and_then(|()| store.tick()),
                 Pass(milliseconds) => {
                     world.environment.wait(&Default::default(), 0, Some(Duration::from_millis(milliseconds)));
@@ -287,6 +300,36 @@ impl Script {
         Ok(found.into_keys().collect())
     }
 
+    /// What bears a backup's name is one: whole, and with everything that was there when it was begun.
+    fn check_backup(&self, world: &World, history: &History<Event>) -> Result<(), String> {
+        let mut promised = None;
+        history.for_each(|event| {
+            if let Event::BackedUp(upto) = event {
+                promised = Some(*upto);
+            }
+        });
+        if world.disk.list(BACKUP.as_ref()).is_err() {
+            return promised.map_or(Ok(()), |_| Err("a complete backup is gone".to_string()));
+        }
+        let found = verify(BACKUP, world.clone(), &mut |_| ()).map_err(|error| format!("the backup: {error}"))?;
+        // A recovery that was cut before this one may have opened it.
+        if !found.is_sound() {
+            return Err(format!("the backup is damaged: {:?} {found}", found.findings));
+        }
+        let (store, report) = Store::open_with(BACKUP, &self.options(), world.clone())
+            .map_err(|error| format!("the backup does not open: {error}"))?;
+        let model = Model::of(history);
+        let served = self.served(&store, &model)?;
+        // Without faults a batch is there only if all before it are; with them it is if somebody was told so.
+        let whole = self.sweep || served.iter().copied().eq(1..=served.len());
+        let promises = |number: usize| promised.is_some_and(|upto| number <= upto);
+        let due = if self.sweep { model.durable.clone() } else { model.issued.keys().copied().collect() };
+        if !whole || due.iter().any(|&number| promises(number) && !served.contains(&number)) {
+            return Err(format!("the backup was to have {promised:?} and has {served:?}: {report}"));
+        }
+        store.close().map_err(|error| format!("closing the backup: {error}"))
+    }
+
     fn check(&self, store: &Store, model: &Model, faulty: bool) -> Result<Vec<usize>, String> {
         let served = self.served(store, model)?;
         if let Some(lost) = model.durable.iter().find(|number| !served.contains(number)) {
@@ -342,6 +385,7 @@ impl Scenario for Script {
             // Whoever removes it makes that durable: otherwise it may come back older than the tables.
             let _ = lost.and_then(|()| world.disk.sync_dir(FOLDER.as_ref()));
         }
+        self.check_backup(world, history)?;
         let store = match self.open(world) {
             Ok(store) => store,
             Err(error) if error.is_no_space() && model.durable.is_empty() => return Ok(()),

@@ -1,7 +1,9 @@
 //! The store as its users see it, on the simulated disk: rows come back in order from wherever they are, and what happened to
 //! the machine is told.
 
+mod backup;
 mod events;
+mod inspect;
 mod questions;
 mod space;
 mod tables;

@@ -1,6 +1,7 @@
 //! The daemon's HTTP side. Owns the address, the routes and the bounds on what a client may cost; what is asked is answered by
 //! [`query`], what is sent is taken by [`ingest`].
 
+mod backup;
 mod ingest;
 mod query;
 pub mod status;
@@ -65,6 +66,7 @@ async fn serve_async(listener: TcpListener, shared: Arc<Shared>) -> anyhow::Resu
         .route("/query", get(query::query))
         .route("/tail", get(query::tail))
         .route("/ingest", post(ingest::ingest))
+        .route("/backup", post(backup::backup))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared);
     let served = axum::serve(listener, routes).with_graceful_shutdown(stopped(stop.clone()));

@@ -19,5 +19,7 @@ mod power_cut;
 mod raft;
 mod round_trip;
 mod signals;
+#[cfg(feature = "daemon")]
+mod store_tools;
 mod strace;
 mod tools;

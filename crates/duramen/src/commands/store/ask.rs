@@ -81,6 +81,9 @@ pub fn run(arguments: &Ask, stop: &Stop) -> anyhow::Result<Exit> {
         None => Box::new(io::BufWriter::new(io::stdout())),
     };
     let mut printer = Printer::new(out, arguments.output, color);
+    if arguments.follow && daemon.is_some() {
+        end_at_signal(stop)?;
+    }
     let exit = match daemon {
         Some(daemon) => ask_daemon(&daemon, &question, arguments, &mut printer),
         None => ask_store(&question, arguments, &mut printer, stop),
@@ -105,6 +108,20 @@ pub fn run(arguments: &Ask, stop: &Stop) -> anyhow::Result<Exit> {
 /// As [`run`].
 pub fn tail(arguments: &Ask, stop: &Stop) -> anyhow::Result<Exit> {
     run(&Ask { follow: true, ..arguments.clone() }, stop)
+}
+
+/// Ends the process at the first signal: whoever follows waits for the daemon's next word and has nothing to close.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "one thread that waits for a signal while the other one waits for the daemon"
+)]
+fn end_at_signal(stop: &Stop) -> anyhow::Result<()> {
+    let waiting = stop.waiting().context("cannot wait for signals")?;
+    std::thread::Builder::new().name("duramen-signal".into()).spawn(move || {
+        waiting.wait();
+        std::process::exit(0);
+    })?;
+    Ok(())
 }
 
 fn ask_daemon<W: Write>(

@@ -1,11 +1,15 @@
 //! The commands on a store: one module each. What several need stands here.
 
 pub mod ask;
+pub mod backup;
 pub mod config;
 pub mod demo;
+pub mod dump;
 pub mod ingest;
 pub mod run;
+pub mod salvage;
 pub mod status;
+pub mod verify;
 
 use duramen_store::{Error, Options, Report, Store};
 
@@ -20,7 +24,7 @@ pub fn open(folder: &std::path::Path, options: &Options) -> Result<(Store, Repor
     }
     if let Some(outage) = &report.outage {
         let what = if outage.power { "lost power or was reset" } else { "stopped without closing the store" };
-        let length = outage.length().map_or(String::new(), |length| format!(" {:.1} s ago", length.as_secs_f64()));
+        let length = outage.length().map_or(String::new(), |length| format!(", for {:.1} s", length.as_secs_f64()));
         eprintln!("duramen: this machine {what}{length}; {} rows were read from the journal", report.replayed);
     }
     let lost = report.lost_tables.iter().chain(&report.unreadable).map(|lost| format!("lost: {lost}"));

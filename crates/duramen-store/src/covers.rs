@@ -1,0 +1,47 @@
+//! What tables say of the journal: which of its rows are in tables, so that replay leaves them out. Owns the rule; reads nothing.
+
+use std::collections::BTreeMap;
+
+use duramen_journal::Sequence;
+
+use crate::format::manifest::TableEntry;
+use crate::format::table::Partition;
+
+/// Which of the journal's rows are in tables: those of a partition below a sequence, some streams' further.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Covers {
+    partitions: BTreeMap<Partition, (Sequence, BTreeMap<Vec<u8>, Sequence>)>,
+}
+
+impl Covers {
+    pub fn of<'a>(tables: impl IntoIterator<Item = &'a TableEntry>) -> Covers {
+        let mut covers = Covers::default();
+        for table in tables {
+            let (below, streams) = covers.partitions.entry(table.partition).or_default();
+            *below = (*below).max(table.covers);
+            for (labels, further) in &table.stream_covers {
+                let known = streams.entry(labels.clone()).or_default();
+                *known = (*known).max(*further);
+            }
+        }
+        covers
+    }
+
+    /// Whether a record of this sequence may have rows that are in tables.
+    pub fn may_hold(&self, sequence: Sequence) -> bool {
+        self.partitions
+            .values()
+            .any(|(below, streams)| sequence < *below || streams.values().any(|further| sequence < *further))
+    }
+
+    /// Whether the tables say that they have the rows of this stream in this record.
+    pub fn holds(&self, partition: Partition, labels: &[u8], sequence: Sequence) -> bool {
+        let Some((below, streams)) = self.partitions.get(&partition) else { return false };
+        sequence < *below || streams.get(labels).is_some_and(|further| sequence < *further)
+    }
+
+    /// All rows below this sequence were once handed over to tables, whatever their partition: a sealing takes all.
+    pub fn sealed_below(&self) -> Sequence {
+        self.partitions.values().map(|(below, _)| *below).max().unwrap_or(0)
+    }
+}
