@@ -21,6 +21,15 @@ pub struct Run {
     /// if it is a pipe, else the readable files of /var/log
     #[arg(value_name = "PATTERN")]
     pub patterns: Vec<String>,
+    /// Take syslog at this address over UDP; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub syslog_udp: Vec<String>,
+    /// Take syslog at this address over TCP, octet-counted or in lines
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub syslog_tcp: Vec<String>,
+    /// Take syslog at this unix socket, made here: a path for datagrams, as /dev/log; stream:PATH for connections
+    #[arg(long, value_name = "PATH")]
+    pub syslog_unix: Vec<String>,
     /// Where the data is
     #[command(flatten)]
     pub data: OptionalData,

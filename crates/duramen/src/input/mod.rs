@@ -5,6 +5,7 @@ pub mod file;
 pub mod lines;
 pub mod mark;
 pub mod stdin;
+pub mod syslog;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,8 +9,10 @@ use rustix::fs::FileType;
 use crate::cli::store::Run;
 use crate::daemon::{Daemon, leave_address};
 use crate::exit::Exit;
+use crate::input::Input;
 use crate::input::file::Files;
 use crate::input::stdin::Stdin;
+use crate::input::syslog::{Address, Bounds, Syslog};
 use crate::power;
 use crate::server;
 use crate::source::Source;
@@ -32,6 +34,7 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     let listener = server::bind(listen)?;
     let options = duramen_store::Options::default();
     let line_bytes_max = options.row_bytes_max;
+    let extra = other_inputs(arguments)?;
     let (store, report) = super::open(&folder, &options)?;
     let signals = power::signals::install().context("cannot handle the power's signals")?;
     let handle = signals.handle();
@@ -50,11 +53,16 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     })?;
     if !arguments.patterns.is_empty() {
         daemon.start(Box::new(Files::new(&arguments.patterns, Vec::new(), line_bytes_max, false)?))?;
+    } else if !extra.is_empty() {
+        // Whoever names inputs gets these and no others.
     } else if is_piped() {
         let source = Source::open_all(&[])?.remove(0);
         daemon.start(Box::new(Stdin::new(source, vec![("input".into(), "stdin".into())], line_bytes_max)))?;
     } else {
         daemon.start(Box::new(Files::new(&[LOG_PATTERN.to_string()], Vec::new(), line_bytes_max, true)?))?;
+    }
+    for input in extra {
+        daemon.start(input)?;
     }
     let address = listener.local_addr().context("the address is gone")?;
     let shared = daemon.shared.clone();
@@ -70,6 +78,20 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         // Being stopped is how a daemon ends.
         Some(_) | None => Exit::Complete,
     })
+}
+
+/// The inputs that options name, beside files: their addresses are taken before anything is opened.
+fn other_inputs(arguments: &Run) -> anyhow::Result<Vec<Box<dyn Input>>> {
+    let udp = arguments.syslog_udp.iter().cloned().map(Address::Udp);
+    let tcp = arguments.syslog_tcp.iter().cloned().map(Address::Tcp);
+    let unix = arguments.syslog_unix.iter().map(|text| Address::unix(text));
+    let mut inputs: Vec<Box<dyn Input>> = Vec::new();
+    for address in udp.chain(tcp).chain(unix) {
+        let syslog = Syslog::new(&address, vec![("input".into(), "syslog".into())], Bounds::default())?;
+        eprintln!("duramen: syslog {}", syslog.address());
+        inputs.push(Box::new(syslog));
+    }
+    Ok(inputs)
 }
 
 /// Whether standard input is something to read: a pipe or a file, no terminal, no null device.
