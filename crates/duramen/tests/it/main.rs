@@ -8,6 +8,8 @@
 )]
 
 mod bad_input;
+#[cfg(feature = "daemon")]
+mod collector;
 mod damage;
 mod demo;
 mod file_systems;
@@ -20,4 +22,6 @@ mod raft;
 mod round_trip;
 mod signals;
 mod strace;
+#[cfg(feature = "daemon")]
+mod syslog;
 mod tools;
