@@ -30,6 +30,9 @@ pub struct Run {
     /// Take syslog at this unix socket, made here: a path for datagrams, as /dev/log; stream:PATH for connections
     #[arg(long, value_name = "PATH")]
     pub syslog_unix: Vec<String>,
+    /// Read systemd's journal too, where there is a journalctl
+    #[arg(long)]
+    pub journald: bool,
     /// Where the data is
     #[command(flatten)]
     pub data: OptionalData,
@@ -67,6 +70,26 @@ pub struct Ingest {
     /// Say nothing but errors
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Arguments of `exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// Where the data is; a daemon that runs on it is handed the lines
+    #[command(flatten)]
+    pub data: Data,
+    /// Hand the lines to the daemon at this address instead
+    #[arg(long, value_name = "http://ADDRESS:PORT", env = "DURAMEN_URL")]
+    pub url: Option<String>,
+    /// Labels for all lines, beside app and stream
+    #[arg(long = "label", short, value_name = "NAME=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Do not pass the command's output through
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// Parses `name=value`.

@@ -2,6 +2,7 @@
 //! counters. Each input is a module of its own and knows no other.
 
 pub mod file;
+pub mod journald;
 pub mod lines;
 pub mod mark;
 pub mod stdin;

@@ -14,6 +14,8 @@ mod damage;
 mod demo;
 mod file_systems;
 mod harness;
+#[cfg(feature = "daemon")]
+mod journald;
 mod kill;
 mod mounted;
 mod power_cut;

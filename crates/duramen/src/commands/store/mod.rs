@@ -1,6 +1,7 @@
 //! The commands on a store: one module each. What several need stands here.
 
 pub mod ask;
+pub mod exec;
 pub mod ingest;
 pub mod run;
 

@@ -11,6 +11,7 @@ use crate::daemon::{Daemon, leave_address};
 use crate::exit::Exit;
 use crate::input::Input;
 use crate::input::file::Files;
+use crate::input::journald::Journald;
 use crate::input::stdin::Stdin;
 use crate::input::syslog::{Address, Bounds, Syslog};
 use crate::power;
@@ -90,6 +91,9 @@ fn other_inputs(arguments: &Run) -> anyhow::Result<Vec<Box<dyn Input>>> {
         let syslog = Syslog::new(&address, vec![("input".into(), "syslog".into())], Bounds::default())?;
         eprintln!("duramen: syslog {}", syslog.address());
         inputs.push(Box::new(syslog));
+    }
+    if arguments.journald {
+        inputs.push(Box::new(Journald::new(vec![("input".into(), "journald".into())])));
     }
     Ok(inputs)
 }
