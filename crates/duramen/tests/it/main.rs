@@ -12,6 +12,8 @@ mod bad_input;
 mod collector;
 mod damage;
 mod demo;
+#[cfg(feature = "daemon")]
+mod exec;
 mod file_systems;
 mod harness;
 #[cfg(feature = "daemon")]

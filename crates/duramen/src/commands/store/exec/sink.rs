@@ -146,7 +146,11 @@ impl Work {
         if taken == 0 {
             return false;
         }
-        let body: Vec<u8> = pending.drain(..taken).collect();
+        let mut body: Vec<u8> = pending.drain(..taken).collect();
+        // A part of a line that is too long becomes a line.
+        if body.last().is_some_and(|&last| last != b'\n') {
+            body.push(b'\n');
+        }
         let stored = self.attempt(|work| work.store(stream, &body));
         if !stored {
             self.refused_bytes += body.len() as u64;
