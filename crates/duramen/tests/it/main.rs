@@ -15,6 +15,8 @@ mod demo;
 #[cfg(feature = "daemon")]
 mod exec;
 mod file_systems;
+#[cfg(feature = "daemon")]
+mod file_tail;
 mod harness;
 #[cfg(feature = "daemon")]
 mod journald;
