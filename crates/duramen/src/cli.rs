@@ -34,6 +34,10 @@ pub enum Command {
     /// Store files or standard input once
     #[cfg(feature = "daemon")]
     Ingest(store::Ingest),
+    /// Run a command and store what it prints
+    #[cfg(feature = "daemon")]
+    #[command(after_help = exit::HELP_OF_EXEC)]
+    Exec(store::Exec),
     /// Ask for lines
     #[cfg(feature = "daemon")]
     #[command(alias = "logs")]

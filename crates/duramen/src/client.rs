@@ -153,4 +153,46 @@ impl Daemon {
         anyhow::ensure!(status.is_success(), "{}", words.trim());
         Ok(words)
     }
+
+    /// Hands rows over; they are durable when this returns.
+    ///
+    /// # Errors
+    /// It does not answer, or not now, or refuses for good, with its words.
+    pub fn ingest(&self, parameters: &[(&str, &str)], kind: &str, body: &[u8]) -> Result<(), Refusal> {
+        let mut request = self.agent.post(format!("{}/ingest", self.url));
+        for (name, value) in parameters {
+            request = request.query(name, value);
+        }
+        let later =
+            |error: ureq::Error| Refusal { words: format!("the daemon at {}: {error}", self.url), for_good: false };
+        let answer =
+            request.config().timeout_global(Some(PATIENCE)).build().content_type(kind).send(body).map_err(later)?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let words = answer.into_body().read_to_string().unwrap_or_default().trim().to_string();
+        // 429 is a bound on streams, which waiting does not raise.
+        Err(Refusal { words, for_good: status.is_client_error() })
+    }
+
+    /// Whether it answers at all.
+    pub fn is_there(&self) -> bool {
+        self.agent
+            .get(format!("{}/healthz", self.url))
+            .config()
+            .timeout_global(Some(Duration::from_secs(5)))
+            .build()
+            .call()
+            .is_ok()
+    }
+}
+
+/// Why rows were not taken.
+#[derive(Debug)]
+pub struct Refusal {
+    /// In words.
+    pub words: String,
+    /// Sending them again will not help.
+    pub for_good: bool,
 }

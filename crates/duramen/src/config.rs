@@ -35,6 +35,10 @@ pub struct Config {
     pub http: HttpConfig,
     /// Where it learns of the power, and how fast it believes.
     pub power: PowerConfig,
+    /// Follow systemd's journal.
+    pub journald: bool,
+    /// Where syslog is taken.
+    pub syslog: SyslogConfig,
     /// Files to follow.
     pub files: Vec<FileConfig>,
 }
@@ -117,6 +121,20 @@ pub struct PowerConfig {
     pub settle: Span,
 }
 
+/// Where syslog is taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyslogConfig {
+    /// Addresses for datagrams.
+    pub udp: Vec<String>,
+    /// Addresses for connections.
+    pub tcp: Vec<String>,
+    /// Unix sockets.
+    pub unix: Vec<String>,
+    /// Labels of their rows.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// Files to follow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -136,6 +154,8 @@ impl Default for Config {
             store: StoreConfig::default(),
             http: HttpConfig::default(),
             power: PowerConfig::default(),
+            journald: false,
+            syslog: SyslogConfig::default(),
             files: Vec::new(),
         }
     }
@@ -397,7 +417,7 @@ mod tests {
         assert!(all.store.retention_age.is_some() && all.http.token_file.is_some() && all.files.len() == 1);
         let shown: toml::Table = toml::from_str(&toml::to_string(&all).unwrap()).unwrap();
         let names = |table: &toml::Table| -> Vec<String> { table.keys().cloned().collect() };
-        for section in ["store", "http", "power"] {
+        for section in ["store", "http", "power", "syslog"] {
             for name in names(shown[section].as_table().unwrap()) {
                 assert!(EXAMPLE.contains(&format!("{name} =")), "{section}.{name} is not documented");
             }

@@ -26,6 +26,9 @@ pub enum Exit {
     BrokenPipe,
     /// Stopped by a signal, cleanly; the code is 128 + its number.
     Signal(u8),
+    /// `exec`: as its command ended.
+    #[cfg(feature = "daemon")]
+    Command(u8),
 }
 
 /// What each code means, as help and man page print it.
@@ -47,6 +50,13 @@ Exit codes:
        durable, the journal is closed; follow ends with 0: that is its way
   141  the reader of standard output went away";
 
+/// The same for `exec`.
+#[cfg(feature = "daemon")]
+pub const HELP_OF_EXEC: &str = "\
+The exit code is the command's: 128 + N if signal N killed it, 127 if it was
+not found, 126 if it could not be run. What could not be stored is said on
+standard error and does not change it.";
+
 impl Exit {
     /// The number that the shell sees.
     pub fn code(self) -> u8 {
@@ -60,6 +70,8 @@ impl Exit {
             Exit::Unreadable => 6,
             Exit::BrokenPipe => 141,
             Exit::Signal(signal) => 128 + signal,
+            #[cfg(feature = "daemon")]
+            Exit::Command(code) => code,
         }
     }
 

@@ -66,6 +66,11 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
     if let Command::DemoWriter(arguments) = command {
         return commands::demo::writer(arguments);
     }
+    // It passes signals on to its command.
+    #[cfg(feature = "daemon")]
+    if let Command::Exec(arguments) = command {
+        return commands::store::exec::run(arguments);
+    }
     let stop = Stop::install().context("cannot handle signals")?;
     match command {
         Command::Journal(JournalCommand::Append(arguments)) => commands::append::run(arguments, &stop),
@@ -107,6 +112,8 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Restore(arguments) => commands::store::backup::restore(arguments, &stop),
         Command::Completions { shell } => commands::manual::completions(*shell),
         Command::Man { folder } => commands::manual::man(folder.as_deref()),
+        #[cfg(feature = "daemon")]
+        Command::Exec(_) => unreachable!("answered above"),
         Command::DemoWriter(_) => unreachable!("answered above"),
     }
 }

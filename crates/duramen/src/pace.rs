@@ -52,6 +52,11 @@ impl Pace {
         Pace { promise, spent: Mutex::default(), interval: AtomicU64::new(0) }
     }
 
+    /// Without a budget: as the store's policy says.
+    pub fn free() -> Pace {
+        Pace::new(Promise { commit: Duration::ZERO, commit_max: Duration::ZERO, budget: None })
+    }
+
     /// Goes on where the last daemon ended.
     pub fn resume(&self, store: &Store) {
         let stored = store.position(KEY).and_then(|bytes| {

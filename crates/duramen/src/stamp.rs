@@ -58,7 +58,7 @@ impl Stamps {
     }
 
     /// The time at a line's beginning, and its length there.
-    fn time(&mut self, line: &[u8], now: Nanoseconds) -> Option<(Nanoseconds, usize)> {
+    pub fn time(&mut self, line: &[u8], now: Nanoseconds) -> Option<(Nanoseconds, usize)> {
         match line.first()? {
             b'0'..=b'9' => self.date_and_time(line).or_else(|| epoch(line)),
             b'[' => {

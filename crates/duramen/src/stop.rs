@@ -92,6 +92,16 @@ impl Stop {
         Ok(Stop { signal, pipe, sender })
     }
 
+    /// A wish that no signal expresses: for a command that handles them in its own way.
+    ///
+    /// # Errors
+    /// The kernel's refusal of a socket pair.
+    #[cfg(feature = "daemon")]
+    pub fn without_signals() -> io::Result<Stop> {
+        let (pipe, sender) = UnixStream::pair()?;
+        Ok(Stop { signal: Arc::new(AtomicUsize::new(0)), pipe, sender })
+    }
+
     /// A handle for another thread.
     ///
     /// # Errors
@@ -119,35 +129,41 @@ impl Stop {
 
     /// Waits until the descriptor can be read (or is at its end) or a signal came.
     pub fn wait_readable(&self, descriptor: BorrowedFd<'_>) -> io::Result<Woken> {
-        self.wait(Some(PollFd::from_borrowed_fd(descriptor, PollFlags::IN)), None)
+        self.wait(&[PollFd::from_borrowed_fd(descriptor, PollFlags::IN)], None)
     }
 
     /// As [`Stop::wait_readable`], but not for longer than `time`.
     #[cfg(feature = "daemon")]
     pub fn wait_readable_for(&self, descriptor: BorrowedFd<'_>, time: Duration) -> io::Result<Woken> {
-        self.wait(Some(PollFd::from_borrowed_fd(descriptor, PollFlags::IN)), Some(time))
+        self.wait(&[PollFd::from_borrowed_fd(descriptor, PollFlags::IN)], Some(time))
     }
 
     /// Sleeps; ends early at a signal, and as `Ready` when the reader behind `output` went away.
     pub fn sleep(&self, time: Duration, output: BorrowedFd<'_>) -> io::Result<Woken> {
         // Without any event asked for, poll(2) still reports a pipe whose other end is closed.
-        self.wait(Some(PollFd::from_borrowed_fd(output, PollFlags::empty())), Some(time))
+        self.wait(&[PollFd::from_borrowed_fd(output, PollFlags::empty())], Some(time))
     }
 
     /// Sleeps; ends early at a signal.
     #[cfg(feature = "daemon")]
     pub fn pause(&self, time: Duration) -> io::Result<Woken> {
-        self.wait(None, Some(time))
+        self.wait(&[], Some(time))
     }
 
-    fn wait(&self, descriptor: Option<PollFd<'_>>, timeout: Option<Duration>) -> io::Result<Woken> {
+    /// Waits until one of several descriptors can be read, for this time at most.
+    #[cfg(feature = "daemon")]
+    pub fn wait_any(&self, descriptors: &[PollFd<'_>], time: Duration) -> io::Result<Woken> {
+        self.wait(descriptors, Some(time))
+    }
+
+    fn wait(&self, waited: &[PollFd<'_>], timeout: Option<Duration>) -> io::Result<Woken> {
         let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
         loop {
             if self.signal().is_some() {
                 return Ok(Woken::Stopped);
             }
             let mut descriptors = vec![PollFd::from_borrowed_fd(self.pipe.as_fd(), PollFlags::IN)];
-            descriptors.extend(descriptor.clone());
+            descriptors.extend_from_slice(waited);
             match poll(&mut descriptors, timeout.as_ref()) {
                 Ok(0) => return Ok(Woken::TimedOut),
                 Ok(_) if descriptors[0].revents().is_empty() => return Ok(Woken::Ready),

@@ -21,6 +21,18 @@ pub struct Run {
     /// if it is a pipe, else the readable files of /var/log
     #[arg(value_name = "PATTERN")]
     pub patterns: Vec<String>,
+    /// Take syslog at this address over UDP; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub syslog_udp: Vec<String>,
+    /// Take syslog at this address over TCP, octet-counted or in lines
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub syslog_tcp: Vec<String>,
+    /// Take syslog at this unix socket, made here: a path for datagrams, as /dev/log; stream:PATH for connections
+    #[arg(long, value_name = "PATH")]
+    pub syslog_unix: Vec<String>,
+    /// Read systemd's journal too, where there is a journalctl
+    #[arg(long)]
+    pub journald: bool,
     /// Where the data is
     #[command(flatten)]
     pub data: OptionalData,
@@ -61,6 +73,26 @@ pub struct Ingest {
     /// Say nothing but errors
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Arguments of `exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// Where the data is; a daemon that runs on it is handed the lines
+    #[command(flatten)]
+    pub data: Data,
+    /// Hand the lines to the daemon at this address instead
+    #[arg(long, value_name = "http://ADDRESS:PORT", env = "DURAMEN_URL")]
+    pub url: Option<String>,
+    /// Labels for all lines, beside app and stream
+    #[arg(long = "label", short, value_name = "NAME=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Do not pass the command's output through
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// Parses `name=value`.

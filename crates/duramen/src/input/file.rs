@@ -1,6 +1,6 @@
 //! Files that grow: each complete line that was read is stored exactly once, over any kill and any power cut. Owns the watching of
 //! names and the positions, which travel in the batch of their rows; who is who, when names and inodes are given anew, is
-//! [`mark`](super::mark)'s judgement.
+//! [`mark`](super::mark)'s judgement, and what copies are owed is told in `copies`.
 //!
 //! What rotation can cost: with rename nothing. With copytruncate the lines that were written between the copy and the truncation
 //! are gone before anybody could read them, and lines that were not read before it are read from the copy only if the pattern
@@ -11,6 +11,8 @@
     clippy::disallowed_types,
     reason = "inputs of the binary are ordinary files, outside any data folder"
 )]
+
+mod copies;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -51,6 +53,8 @@ pub struct Files {
     line_bytes_max: usize,
     known: BTreeMap<Identity, Known>,
     positions: BTreeMap<Identity, Position>,
+    /// The reader has just been started: shorter files may have lost their ends to a power cut.
+    resumed: bool,
 }
 
 /// Files that are treated alike. A file that several groups match belongs to the first of them.
@@ -70,7 +74,8 @@ struct Known {
     position: Position,
     /// How it was when nothing more could be taken from it.
     seen: Option<Seen>,
-    judged: bool,
+    /// It is settled who it is: the file of its stored position, a copy, or a new one.
+    settled: bool,
     named: bool,
     idle: u32,
     reader: LineReader,
@@ -112,7 +117,7 @@ impl Files {
         for pattern in groups.iter().flat_map(|group| &group.patterns) {
             glob::Pattern::new(pattern)?;
         }
-        Ok(Files { groups, line_bytes_max, known: BTreeMap::new(), positions: BTreeMap::new() })
+        Ok(Files { groups, line_bytes_max, known: BTreeMap::new(), positions: BTreeMap::new(), resumed: true })
     }
 
     /// Finds files by their names.
@@ -122,8 +127,12 @@ impl Files {
         }
         let mut found: Vec<(PathBuf, usize)> = Vec::new();
         for (number, group) in self.groups.iter().enumerate() {
-            for pattern in &group.patterns {
-                found.extend(glob::glob(pattern).into_iter().flatten().flatten().map(|path| (path, number)));
+            for path in group.patterns.iter().flat_map(|pattern| glob::glob(pattern).into_iter().flatten()) {
+                match path {
+                    Ok(path) => found.push((path, number)),
+                    // A folder that may not be listed may be listed later.
+                    Err(_) => Counters::add(&feed.counters.waits, 1),
+                }
             }
         }
         // The names that rotation gives come behind the ones that it takes them from: an old file is known before its successor.
@@ -153,30 +162,24 @@ impl Files {
             Counters::add(&feed.counters.waits, 1);
             return;
         };
-        let position = match self.positions.get(&identity) {
-            Some(position) => position.clone(),
-            None => self.copied(&file).unwrap_or_default(),
-        };
+        let position = self.positions.get(&identity).cloned().unwrap_or_default();
         let mut labels = group.labels.clone();
         labels.push(("file".to_string(), path.display().to_string()));
         let reader = LineReader::new(labels);
-        let known = Known { path, file: Some(file), position, seen: None, judged: false, named: true, idle: 0, reader };
+        let known =
+            Known { path, file: Some(file), position, seen: None, settled: false, named: true, idle: 0, reader };
         self.known.insert(identity, known);
-    }
-
-    /// The position of a known file that this one is a copy of.
-    fn copied(&self, file: &File) -> Option<Position> {
-        let bytes = OpenFile(file);
-        let live = self.known.values().map(|known| &known.position);
-        let all = live.chain(self.positions.values()).filter(|position| position.is_copied_in(&bytes));
-        all.max_by_key(|position| position.offset).cloned()
     }
 
     /// Reads on in a file; true: there may be more.
     fn read(&mut self, identity: Identity, feed: &Feed) -> anyhow::Result<bool> {
         let Some(known) = self.known.get_mut(&identity) else { return Ok(false) };
         let Some(seen) = known.changed(identity) else { return Ok(false) };
-        known.judge(seen.0);
+        self.settle(identity, seen.0, feed)?;
+        if self.is_covered(identity, seen, feed)? {
+            return Ok(false);
+        }
+        let Some(known) = self.known.get_mut(&identity) else { return Ok(false) };
         let from = known.position.offset;
         let mut bytes = known.bytes(from, seen.0, READ_BYTES);
         if bytes.len() == READ_BYTES && !bytes.contains(&b'\n') {
@@ -186,6 +189,10 @@ impl Files {
         if found.taken == 0 {
             known.seen = Some(seen);
             return Ok(false);
+        }
+        // It may have been truncated and written anew while it was read.
+        if known.judge(false) != Judgement::Same {
+            return Ok(true);
         }
         let more = from + (found.taken as u64) < seen.0;
         let (now, mut batch) = (Now::of(&feed.store), Batch::new());
@@ -202,6 +209,37 @@ impl Files {
             self.positions.insert(identity, known.position.clone());
         }
         Ok(more)
+    }
+
+    /// Sees whether a file's position is still one of this file, and if not, who it is.
+    fn settle(&mut self, identity: Identity, bytes: u64, feed: &Feed) -> anyhow::Result<()> {
+        let Some(known) = self.known.get_mut(&identity) else { return Ok(()) };
+        match known.judge(self.resumed && !known.settled) {
+            Judgement::Same => {}
+            Judgement::Shorter => {
+                if let Some(file) = &known.file {
+                    known.position = Position::at(&OpenFile(file), bytes);
+                }
+            }
+            Judgement::Other => {
+                // Whoever truncated it may have copied it before, and the copy is known by the position that ends here.
+                self.search(feed);
+                self.release_copies(identity, feed)?;
+                if let Some(known) = self.known.get_mut(&identity) {
+                    known.position = Position::default();
+                }
+            }
+        }
+        let Some(known) = self.known.get(&identity) else { return Ok(()) };
+        if !known.settled && bytes > 0 {
+            if known.position.offset == 0 {
+                self.recognise(identity, feed)?;
+            }
+            if let Some(known) = self.known.get_mut(&identity) {
+                known.settled = true;
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of files that lost their names and do not grow, and of files that were only opened too often.
@@ -263,33 +301,13 @@ impl Known {
         self.file.is_some().then_some(seen)
     }
 
-    /// Sees whether the position is still one of this file.
-    fn judge(&mut self, bytes: u64) {
-        let Some(file) = &self.file else { return };
-        match self.position.judge(&OpenFile(file), !self.judged) {
-            Judgement::Same => {}
-            Judgement::Shorter => self.position = whole(file, bytes),
-            Judgement::Other => self.position = Position::default(),
-        }
-        self.judged = true;
+    fn judge(&self, resumed: bool) -> Judgement {
+        self.file.as_ref().map_or(Judgement::Same, |file| self.position.judge(&OpenFile(file), resumed))
     }
 
     fn bytes(&self, from: u64, to: u64, max: usize) -> Vec<u8> {
         let count = to.saturating_sub(from).min(max as u64) as usize;
         self.file.as_ref().map_or_else(Vec::new, |file| OpenFile(file).read(from, count))
-    }
-}
-
-/// The position at a file's end.
-fn whole(file: &File, bytes: u64) -> Position {
-    use crate::input::mark::MARK_BYTES;
-    let open = OpenFile(file);
-    let tail_bytes = (MARK_BYTES as u64).min(bytes);
-    Position {
-        path: String::new(),
-        offset: bytes,
-        head: open.read(0, MARK_BYTES.min(bytes as usize)),
-        tail: open.read(bytes - tail_bytes, tail_bytes as usize),
     }
 }
 
@@ -332,6 +350,7 @@ impl Input for Files {
                     break;
                 }
             }
+            self.resumed = false;
             self.let_go();
             self.forget(feed)?;
             if feed.pause(LOOK_EVERY) {

@@ -17,6 +17,9 @@ pub struct Position {
     pub head: Vec<u8>,
     /// The bytes before `offset`, at most [`MARK_BYTES`].
     pub tail: Vec<u8>,
+    /// The file is a copy of the one with this device and inode, whose lines are stored from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<(u64, u64)>,
 }
 
 /// What a file's bytes say about a position in it.
@@ -51,6 +54,17 @@ impl Position {
         self.tail.drain(..surplus);
     }
 
+    /// The position in a file of which all before this byte is stored.
+    pub fn at(file: &impl Bytes, offset: u64) -> Position {
+        let tail_bytes = (MARK_BYTES as u64).min(offset);
+        Position {
+            offset,
+            head: file.read(0, MARK_BYTES.min(offset as usize)),
+            tail: file.read(offset - tail_bytes, tail_bytes as usize),
+            ..Position::default()
+        }
+    }
+
     /// Judges a file that should be the one of this position. `resumed`: the reader has just been started, so that a shorter file
     /// may be one that a power cut took the end from; while it runs, a file becomes shorter only because it is written anew.
     pub fn judge(&self, file: &impl Bytes, resumed: bool) -> Judgement {
@@ -71,10 +85,33 @@ impl Position {
         self.offset > 0 && file.bytes() >= self.offset && self.is_before_offset(file)
     }
 
+    /// Whether a file that begins so may be the one of this position, or a copy of it.
+    pub fn may_begin(&self, head: &[u8]) -> bool {
+        let count = self.head.len().min(head.len());
+        count > 0 && self.head[..count] == head[..count]
+    }
+
     fn is_before_offset(&self, file: &impl Bytes) -> bool {
         let tail_at = self.offset - self.tail.len() as u64;
         file.read(0, self.head.len()) == self.head && file.read(tail_at, self.tail.len()) == self.tail
     }
+}
+
+/// Whether two files are the same at both ends of their first so many bytes: nobody compares gigabytes, and two logs that differ
+/// do so in the times of their lines.
+pub fn begin_alike(one: &impl Bytes, other: &impl Bytes, bytes: u64) -> bool {
+    let tail_bytes = (MARK_BYTES as u64).min(bytes);
+    [0, bytes - tail_bytes].iter().all(|&at| {
+        let found = one.read(at, tail_bytes as usize);
+        found.len() as u64 == tail_bytes && found == other.read(at, tail_bytes as usize)
+    })
+}
+
+/// The end of the last line within a file's first `bytes`, and not before `from`: as far as `window` bytes back.
+pub fn last_line_end(file: &impl Bytes, from: u64, bytes: u64, window: usize) -> u64 {
+    let begin = from.max(bytes.saturating_sub(window as u64));
+    let found = file.read(begin, bytes.saturating_sub(begin) as usize);
+    memchr::memrchr(b'\n', &found).map_or(from, |end| begin + end as u64 + 1)
 }
 
 #[cfg(test)]
@@ -139,5 +176,29 @@ mod tests {
         assert_eq!(position.judge(&&file[..200], true), Judgement::Shorter);
         assert_eq!(position.judge(&&file[..10], true), Judgement::Shorter);
         assert_eq!(position.judge(&&file[..200], false), Judgement::Other);
+    }
+
+    #[test]
+    fn beginnings_are_compared_at_both_ends() {
+        let file = text(1, 40);
+        let mut other = file.clone();
+        other.extend_from_slice(b"more");
+        for bytes in [1, 63, 64, 65, 500, file.len() as u64] {
+            assert!(begin_alike(&&file[..], &&other[..], bytes));
+        }
+        assert!(!begin_alike(&&file[..], &&other[..], file.len() as u64 + 1));
+        other[499] ^= 1;
+        assert!(!begin_alike(&&file[..], &&other[..], 500));
+        assert!(Position::at(&&file[..], 500).is_copied_in(&&file[..]));
+        assert_eq!(Position::at(&&file[..], 500), Position { copy_of: None, ..after(&file[..500]) });
+        assert!(after(&file[..500]).may_begin(&file[..10]) && !after(&file[..500]).may_begin(b"2 line"));
+    }
+
+    #[test]
+    fn the_last_line_end_is_found_within_its_window() {
+        let file = b"ab\ncd\nef";
+        assert_eq!(last_line_end(&&file[..], 0, 8, 100), 6);
+        assert_eq!(last_line_end(&&file[..], 0, 5, 100), 3);
+        assert_eq!((last_line_end(&&file[..], 6, 8, 100), last_line_end(&&file[..], 0, 8, 2)), (6, 0));
     }
 }

@@ -2,9 +2,11 @@
 //! counters. Each input is a module of its own and knows no other.
 
 pub mod file;
+pub mod journald;
 pub mod lines;
 pub mod mark;
 pub mod stdin;
+pub mod syslog;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

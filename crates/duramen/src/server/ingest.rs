@@ -45,7 +45,8 @@ struct Odd {
 const ODD_MAX: usize = 100;
 
 /// Takes rows. Parameters are labels of all of them; `durable=false` answers before the sync. With `client` and `sequence`, which
-/// grows from body to body, a body that is sent again because its answer was lost is not stored again.
+/// grows from body to body, a body that is sent again because its answer was lost is not stored again; `forget=true` with an empty
+/// body says that this client sends no more.
 pub async fn ingest(
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
@@ -55,11 +56,12 @@ pub async fn ingest(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let plain = kind.starts_with("text/plain");
     let mut labels = Vec::new();
-    let mut durable = true;
+    let (mut durable, mut forget) = (true, false);
     let (mut client, mut sequence): (Option<String>, Option<u64>) = (None, None);
     for (name, value) in pairs(parameters.as_deref().unwrap_or("")) {
         match name.as_str() {
             "durable" => durable = value != "false" && value != "0",
+            "forget" => forget = value == "true",
             "client" => client = Some(value),
             "sequence" => match value.parse() {
                 Ok(number) => sequence = Some(number),
@@ -85,7 +87,9 @@ pub async fn ingest(
         let _one = position.is_some().then(|| shared.clients.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         if let Some((key, sequence)) = &position {
             let before = shared.store.position(key).and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
-            if before.is_some_and(|before| *sequence <= before) {
+            if forget && body.is_empty() {
+                batch.set_position(key, &[]);
+            } else if before.is_some_and(|before| *sequence <= before) {
                 batch = Batch::new();
                 taken = Taken { repeated: true, ..Taken::default() };
                 // It may have been taken a moment ago, and not be durable yet.

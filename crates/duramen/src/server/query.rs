@@ -10,8 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use duramen_store::{Query, RowId};
 use serde::Deserialize;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::Line;
@@ -19,11 +19,14 @@ use crate::commands::store::ask::{Note, answer, explain};
 use crate::daemon::Shared;
 use crate::server::refuse;
 use crate::stamp;
+use crate::stop::{Stop, Woken};
 
 /// Bytes that are sent at once.
 const CHUNK_BYTES: usize = 32 << 10;
 /// A client that takes nothing for so long is gone.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is tried again to send to one that takes nothing now.
+const SEND_AGAIN: Duration = Duration::from_millis(1);
 /// How often a tail looks for new rows.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -53,9 +56,9 @@ impl Asked {
     }
 }
 
-/// The sending side of an answer.
+/// The sending side of an answer. It waits without the runtime, which may be about to end.
 struct Sender {
-    handle: Handle,
+    stop: Arc<Stop>,
     sender: mpsc::Sender<Result<Bytes, std::io::Error>>,
     buffer: Vec<u8>,
 }
@@ -72,10 +75,18 @@ impl Sender {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
-        let sent = self.handle.block_on(tokio::time::timeout(CLIENT_PATIENCE, self.sender.send(Ok(bytes))));
-        sent??;
-        Ok(())
+        let mut bytes = Ok(Bytes::from(std::mem::take(&mut self.buffer)));
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.sender.try_send(bytes) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(unsent)) => bytes = unsent,
+                Err(TrySendError::Closed(_)) => anyhow::bail!("the client went away"),
+            }
+            anyhow::ensure!(waited < CLIENT_PATIENCE, "the client takes nothing");
+            anyhow::ensure!(self.stop.pause(SEND_AGAIN)? != Woken::Stopped, "the daemon ends");
+            waited += SEND_AGAIN;
+        }
     }
 
     fn is_closed(&self) -> bool {
@@ -84,11 +95,10 @@ impl Sender {
 }
 
 /// An answer that `work` writes on a thread that may wait.
-fn stream(work: impl FnOnce(&mut Sender) -> anyhow::Result<()> + Send + 'static) -> Response {
-    let (sender, receiver) = mpsc::channel(4);
-    let handle = Handle::current();
+fn stream(stop: Arc<Stop>, work: impl FnOnce(&mut Sender) -> anyhow::Result<()> + Send + 'static) -> Response {
+    let (sender, receiver) = mpsc::channel(16);
     tokio::task::spawn_blocking(move || {
-        let mut sender = Sender { handle, sender, buffer: Vec::new() };
+        let mut sender = Sender { stop, sender, buffer: Vec::new() };
         // Whoever went away needs no answer.
         let _ = work(&mut sender).and_then(|()| sender.flush());
     });
@@ -102,7 +112,7 @@ pub async fn query(State(shared): State<Arc<Shared>>, Parameters(asked): Paramet
         Ok(question) => question,
         Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
     };
-    stream(move |sender| {
+    stream(shared.stop.clone(), move |sender| {
         let told = answer(&shared.store, question, asked.lines, asked.reverse, &mut |row| {
             match row {
                 Ok(row) => sender.put(&Line::from(&row))?,
@@ -123,7 +133,7 @@ pub async fn tail(State(shared): State<Arc<Shared>>, Parameters(asked): Paramete
         Ok(question) => question,
         Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
     };
-    stream(move |sender| {
+    stream(shared.stop.clone(), move |sender| {
         let mut last: Option<RowId> = shared.store.last_row();
         answer(&shared.store, question.clone(), asked.lines.or(Some(10)), false, &mut |row| {
             let Ok(row) = row else { return Ok(true) };
@@ -133,7 +143,7 @@ pub async fn tail(State(shared): State<Arc<Shared>>, Parameters(asked): Paramete
         })?;
         sender.flush()?;
         while shared.stop.signal().is_none() && !sender.is_closed() {
-            sender.handle.block_on(tokio::time::sleep(LOOK_EVERY));
+            let _ = shared.stop.pause(LOOK_EVERY);
             for row in shared.store.query(Query { after: last, ..question.clone() })? {
                 let Ok(row) = row else { continue };
                 last = last.max(Some(row.id));

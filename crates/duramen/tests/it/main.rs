@@ -8,10 +8,18 @@
 )]
 
 mod bad_input;
+#[cfg(feature = "daemon")]
+mod collector;
 mod damage;
 mod demo;
+#[cfg(feature = "daemon")]
+mod exec;
 mod file_systems;
+#[cfg(feature = "daemon")]
+mod file_tail;
 mod harness;
+#[cfg(feature = "daemon")]
+mod journald;
 mod kill;
 mod mounted;
 mod power_cut;
@@ -22,4 +30,6 @@ mod signals;
 #[cfg(feature = "daemon")]
 mod store_tools;
 mod strace;
+#[cfg(feature = "daemon")]
+mod syslog;
 mod tools;

@@ -1,7 +1,5 @@
 //! `ingest`: files and standard input into a store, once. Owns the bar; the lines' way is the inputs'.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use duramen_store::{Batch, Durability, Options};
 
@@ -9,7 +7,7 @@ use crate::cli::store::Ingest;
 use crate::exit::Exit;
 use crate::input::lines::split;
 use crate::input::{Counters, Feed, LineReader, Now};
-use crate::pace::{Pace, Promise};
+use crate::pace::Pace;
 use crate::progress::{self, OutputUse};
 use crate::quantity::{show_bytes, show_counted};
 use crate::source::{Chunk, Source};
@@ -28,8 +26,7 @@ pub fn run(arguments: &Ingest, stop: Stop) -> anyhow::Result<Exit> {
     let (store, _) = super::open(&arguments.data.folder, &options)?;
     let stop = std::sync::Arc::new(stop);
     let counters = std::sync::Arc::new(Counters::default());
-    let pace = Pace::new(Promise { commit: Duration::ZERO, commit_max: Duration::ZERO, budget: None });
-    let feed = Feed::new(store.clone(), stop.clone(), counters.clone(), std::sync::Arc::new(pace));
+    let feed = Feed::new(store.clone(), stop.clone(), counters.clone(), std::sync::Arc::new(Pace::free()));
     let total = sources.iter().map(|source| source.bytes).sum::<Option<u64>>();
     let quiet = arguments.quiet || sources.iter().any(Source::is_terminal);
     let bar = if quiet { indicatif::ProgressBar::hidden() } else { progress::bytes(total, OutputUse::Quiet) };

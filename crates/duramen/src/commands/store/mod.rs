@@ -5,6 +5,7 @@ pub mod backup;
 pub mod config;
 pub mod demo;
 pub mod dump;
+pub mod exec;
 pub mod ingest;
 pub mod run;
 pub mod salvage;

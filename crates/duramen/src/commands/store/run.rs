@@ -11,8 +11,11 @@ use crate::cli::store::Run;
 use crate::config::Config;
 use crate::daemon::{Daemon, leave_address};
 use crate::exit::Exit;
+use crate::input::Input;
 use crate::input::file::{Files, Group};
+use crate::input::journald::Journald;
 use crate::input::stdin::Stdin;
+use crate::input::syslog::{Address, Bounds, Syslog};
 use crate::power;
 use crate::server;
 use crate::source::Source;
@@ -41,6 +44,7 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     let folder = config.data.clone();
     let listener = server::bind(&config.listen)?;
     let options = config.store.options();
+    let extra = other_inputs(arguments, &config)?;
     let (store, report) = super::open(&folder, &options)?;
     let signals = power::signals::install().context("cannot handle the power's signals")?;
     let handle = signals.handle();
@@ -61,7 +65,7 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         let shared = daemon.shared.clone();
         move || shared.keep_pace()
     })?;
-    start_inputs(&mut daemon, arguments, options.row_bytes_max)?;
+    start_inputs(&mut daemon, arguments, options.row_bytes_max, extra)?;
     let address = listener.local_addr().context("the address is gone")?;
     let shared = daemon.shared.clone();
     daemon.spawn("http", move || server::serve(listener, shared))?;
@@ -79,33 +83,67 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
 }
 
 /// Starts the inputs that were named; without any, standard input if something comes from there, else the system's logs.
-fn start_inputs(daemon: &mut Daemon, arguments: &Run, line_bytes_max: usize) -> anyhow::Result<()> {
-    let config = &daemon.shared.config;
-    let labels = |own: &BTreeMap<String, String>| -> Vec<(String, String)> {
-        let mut all = config.labels.clone();
-        all.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
-        all.into_iter().collect()
-    };
+fn start_inputs(
+    daemon: &mut Daemon,
+    arguments: &Run,
+    line_bytes_max: usize,
+    others: Vec<Box<dyn Input>>,
+) -> anyhow::Result<()> {
+    let config = daemon.shared.config.clone();
     let none = BTreeMap::new();
     let mut groups: Vec<Group> = Vec::new();
     if !arguments.patterns.is_empty() {
-        groups.push(Group { patterns: arguments.patterns.clone(), labels: labels(&none), text_only: false });
+        groups.push(Group { patterns: arguments.patterns.clone(), labels: labels(&config, &none), text_only: false });
     }
     groups.extend(config.files.iter().map(|group| Group {
         patterns: group.patterns.clone(),
-        labels: labels(&group.labels),
+        labels: labels(&config, &group.labels),
         text_only: false,
     }));
-    if groups.is_empty() && is_piped() {
-        let mut labels = labels(&none);
+    // Whoever names inputs gets these and no others.
+    let unnamed = groups.is_empty() && others.is_empty();
+    if unnamed && is_piped() {
+        let mut labels = labels(&config, &none);
         labels.push(("input".into(), "stdin".into()));
         let source = Source::open_all(&[])?.remove(0);
         return daemon.start(Box::new(Stdin::new(source, labels, line_bytes_max)));
     }
-    if groups.is_empty() {
-        groups.push(Group { patterns: vec![LOG_PATTERN.to_string()], labels: labels(&none), text_only: true });
+    if unnamed {
+        groups.push(Group { patterns: vec![LOG_PATTERN.to_string()], labels: labels(&config, &none), text_only: true });
     }
-    daemon.start(Box::new(Files::new(groups, line_bytes_max)?))
+    if !groups.is_empty() {
+        daemon.start(Box::new(Files::new(groups, line_bytes_max)?))?;
+    }
+    others.into_iter().try_for_each(|input| daemon.start(input))
+}
+
+/// The labels of all rows, and those of an input.
+fn labels(config: &Config, own: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut all = config.labels.clone();
+    all.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all.into_iter().collect()
+}
+
+/// The inputs beside files that options and the configuration name: their addresses are taken before anything is opened.
+fn other_inputs(arguments: &Run, config: &Config) -> anyhow::Result<Vec<Box<dyn Input>>> {
+    let udp = arguments.syslog_udp.iter().chain(&config.syslog.udp).cloned().map(Address::Udp);
+    let tcp = arguments.syslog_tcp.iter().chain(&config.syslog.tcp).cloned().map(Address::Tcp);
+    let unix = arguments.syslog_unix.iter().chain(&config.syslog.unix).map(|text| Address::unix(text));
+    let named = |input: &str, own: &BTreeMap<String, String>| {
+        let mut labels = labels(config, own);
+        labels.push(("input".into(), input.into()));
+        labels
+    };
+    let mut inputs: Vec<Box<dyn Input>> = Vec::new();
+    for address in udp.chain(tcp).chain(unix) {
+        let syslog = Syslog::new(&address, named("syslog", &config.syslog.labels), Bounds::default())?;
+        eprintln!("duramen: syslog {}", syslog.address());
+        inputs.push(Box::new(syslog));
+    }
+    if arguments.journald || config.journald {
+        inputs.push(Box::new(Journald::new(named("journald", &BTreeMap::new()))));
+    }
+    Ok(inputs)
 }
 
 /// Whether standard input is something to read: a pipe or a file, no terminal, no null device.

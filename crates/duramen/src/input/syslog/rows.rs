@@ -1,0 +1,113 @@
+//! Messages into rows: which parts become labels, which fields. Owns that choice, and what happens when there is no room for a stream.
+
+use duramen_store::{Batch, Error, Level, Nanoseconds, Stream, TimeBase};
+
+use crate::input::syslog::frames::Frame;
+use crate::input::syslog::message::parse;
+use crate::input::{Counters, Feed, Now};
+use crate::stamp::{self, Stamps};
+
+/// Turns messages into rows.
+pub struct Rows {
+    labels: Vec<(String, String)>,
+    stamps: Stamps,
+    last: Option<(String, String, Stream)>,
+}
+
+/// What a frame that goes on needs of its beginning.
+pub struct Begun {
+    stream: Stream,
+    base: TimeBase,
+    time: Nanoseconds,
+    level: Level,
+}
+
+impl Rows {
+    /// With these labels beside host and app.
+    pub fn new(labels: Vec<(String, String)>) -> Rows {
+        Rows { labels, stamps: Stamps::default(), last: None }
+    }
+
+    /// Adds a message's row to a batch. `sender` is the host of messages that name none.
+    ///
+    /// # Errors
+    /// There is room for no stream, not even the one without host and app.
+    pub fn push(
+        &mut self,
+        batch: &mut Batch,
+        bytes: &[u8],
+        sender: &str,
+        now: Now,
+        feed: &Feed,
+    ) -> Result<Begun, Error> {
+        let found = parse(bytes, &mut self.stamps, now.wall);
+        let (host, app) = (found.host.unwrap_or(sender), found.app.unwrap_or(""));
+        let mut fields: Vec<(&str, &str)> = Vec::new();
+        let named = [("facility", found.facility), ("pid", found.pid), ("msgid", found.msgid)];
+        fields.extend(named.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        fields.extend(found.data.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let (stream, named) = self.stream(host, app, feed)?;
+        if !named {
+            fields.extend([("host", host), ("app", app)].into_iter().filter(|(_, value)| !value.is_empty()));
+        }
+        let level = if found.level == Level::None { stamp::level(found.text) } else { found.level };
+        let (base, time) = found.time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
+        batch.push_at(base, &stream, time, level, found.text, &fields);
+        Counters::add(&feed.counters.odd, u64::from(found.odd));
+        Ok(Begun { stream, base, time, level })
+    }
+
+    /// Adds a frame of a connection; `begun` is what its frame before left.
+    ///
+    /// # Errors
+    /// As [`Rows::push`].
+    pub fn push_frame(
+        &mut self,
+        batch: &mut Batch,
+        frame: Frame<'_>,
+        begun: &mut Option<Begun>,
+        sender: &str,
+        now: Now,
+        feed: &Feed,
+    ) -> Result<(), Error> {
+        // Between two messages some senders put empty lines.
+        if frame.whole && frame.bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        match begun {
+            Some(begun) if frame.goes_on => {
+                batch.push_at(begun.base, &begun.stream, begun.time, begun.level, frame.bytes, &[]);
+                Counters::add(&feed.counters.odd, 1);
+            }
+            _ => {
+                let odd = feed.counters.odd.load(std::sync::atomic::Ordering::Relaxed);
+                *begun = Some(self.push(batch, frame.bytes, sender, now, feed)?);
+                let counted = feed.counters.odd.load(std::sync::atomic::Ordering::Relaxed) > odd;
+                Counters::add(&feed.counters.odd, u64::from(!frame.whole && !counted));
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream of a host and a program; false: there was no room for it, and it is the one without them.
+    fn stream(&mut self, host: &str, app: &str, feed: &Feed) -> Result<(Stream, bool), Error> {
+        if let Some((last_host, last_app, stream)) = &self.last
+            && last_host == host
+            && last_app == app
+        {
+            return Ok((stream.clone(), true));
+        }
+        let plain: Vec<(&str, &str)> = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let own = |name: &str| plain.iter().any(|(known, _)| *known == name);
+        let found = [("host", host), ("app", app)].into_iter().filter(|(name, value)| !value.is_empty() && !own(name));
+        let labels: Vec<(&str, &str)> = plain.iter().copied().chain(found).collect();
+        match feed.stream(&labels) {
+            Ok(stream) => {
+                self.last = Some((host.to_string(), app.to_string(), stream.clone()));
+                Ok((stream, true))
+            }
+            // Messages that name ever new programs must not take the others' room.
+            Err(_) => Ok((feed.stream(&plain)?, false)),
+        }
+    }
+}
