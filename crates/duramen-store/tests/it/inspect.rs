@@ -48,14 +48,14 @@ fn filled(disk: &SimDisk) -> Vec<String> {
         let fields: &[(&str, &str)] = if number % 4 == 0 { &[("user", "ana")] } else { &[] };
         batch.push(&stream(&store, name), time, Level::Info, format!("row number {number}").as_bytes(), fields);
         batch.set_position(b"source", format!("{number}").as_bytes());
-        store.append(batch, Durability::Now).unwrap().wait().unwrap();
+        store.append(batch, Durability::Now).expect("appended").wait().expect("durable");
         if number % 5 == 4 {
-            store.flush().unwrap();
-            store.compact().unwrap();
+            store.flush().expect("flushed");
+            store.compact().expect("merged");
         }
     }
     let rows = all(&store);
-    store.close().unwrap();
+    store.close().expect("closed");
     rows
 }
 
@@ -65,13 +65,13 @@ fn released(disk: &SimDisk) -> Vec<String> {
     for number in 0..6 {
         append(&store, ["a", "b", "c"][number as usize % 3], START + number, &format!("row {number}"));
     }
-    store.flush().unwrap();
+    store.flush().expect("flushed");
     for number in 0..200 {
         append(&store, "filler", START + DAY + number, &format!("{number} {}", "x".repeat(3_000)));
     }
-    store.flush().unwrap();
+    store.flush().expect("flushed");
     let rows = all(&store);
-    store.close().unwrap();
+    store.close().expect("closed");
     rows
 }
 
