@@ -99,6 +99,8 @@ pub enum OnFull {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
+    /// An address that other machines reach, with TLS and a token.
+    pub tls_listen: Option<String>,
     /// The certificate chain, PEM.
     pub tls_certificate: Option<PathBuf>,
     /// Its key, PEM.
@@ -184,6 +186,7 @@ impl Default for StoreConfig {
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
         HttpConfig {
+            tls_listen: None,
             tls_certificate: None,
             tls_key: None,
             token_file: None,

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use duramen_store::{Batch, Durability, Level, Nanoseconds, Stream};
 use serde_json::{Map, Value};
 
 use crate::daemon::Shared;
 use crate::input::lines::split;
 use crate::input::{Counters, Feed, LineReader, Now};
-use crate::server::refuse;
+use crate::server::{Bodies, read_body, refuse};
 use crate::stamp::{self, Stamps};
 
 /// Names under which senders put a row's text.
@@ -50,8 +50,9 @@ const ODD_MAX: usize = 100;
 pub async fn ingest(
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
+    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let plain = kind.starts_with("text/plain");
@@ -77,6 +78,11 @@ pub async fn ingest(
         (Some(client), Some(sequence)) => Some((format!("client/{client}").into_bytes(), sequence)),
         (None, None) => None,
         _ => return refuse(StatusCode::BAD_REQUEST, "client and sequence come together"),
+    };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let body = match read_body(body, declared, &shared, &bodies).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
     let counters = shared.counters("http");
     let how = if durable { Durability::Now } else { Durability::Policy };

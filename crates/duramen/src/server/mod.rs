@@ -2,50 +2,108 @@
 //! [`query`], what is sent is taken by [`ingest`].
 
 mod backup;
+mod connections;
+mod guard;
 mod ingest;
 mod query;
 pub mod status;
 
-use std::future::IntoFuture as _;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use http_body_util::BodyExt as _;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
+use crate::config::HttpConfig;
 use crate::daemon::Shared;
+use crate::server::connections::Limits;
+use crate::server::guard::Guard;
 use crate::stop::Stop;
 
-/// Bytes of one request's body at most.
-const BODY_BYTES_MAX: usize = 64 << 20;
+/// Bytes of all bodies that are being received, in memory at the same time.
+const BODIES_BYTES_MAX: usize = 64 << 20;
+/// The unit in which they are counted.
+const BODY_UNIT: usize = 1 << 10;
 
-/// Takes an address.
+/// Takes an address of this machine's own.
 ///
 /// # Errors
-/// It is none, is not this machine's own loopback, or is taken.
+/// It is none, can be reached from other machines, or is taken.
 pub fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    bind_any(address, |found| {
+        anyhow::ensure!(
+            found.ip().is_loopback(),
+            "{address} can be reached from other machines: that needs TLS and a token; see tls_listen in [http] of the configuration"
+        );
+        Ok(())
+    })
+}
+
+fn bind_any(address: &str, check: impl Fn(SocketAddr) -> anyhow::Result<()>) -> anyhow::Result<TcpListener> {
     let mut found = address.to_socket_addrs().with_context(|| format!("{address} is no ADDRESS:PORT"))?;
     let found: SocketAddr = found.next().with_context(|| format!("{address} has no address"))?;
-    anyhow::ensure!(
-        found.ip().is_loopback(),
-        "{address} can be reached from other machines: that needs TLS and a token; use 127.0.0.1"
-    );
+    check(found)?;
     let listener = TcpListener::bind(found)
         .with_context(|| format!("cannot listen on {found}; name another address with --listen"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
+/// An address that other machines reach, with what it needs.
+pub struct Public {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    token: Arc<str>,
+}
+
+impl Public {
+    /// As the configuration says; `None`: there is none.
+    ///
+    /// # Errors
+    /// Certificate, key or token are missing, cannot be read, or are none; the address is taken.
+    pub fn of(config: &HttpConfig) -> anyhow::Result<Option<Public>> {
+        let Some(address) = &config.tls_listen else { return Ok(None) };
+        let needed = (&config.tls_certificate, &config.tls_key, &config.token_file);
+        let (Some(certificate), Some(key), Some(token)) = needed else {
+            anyhow::bail!("http.tls_listen needs tls_certificate, tls_key and token_file");
+        };
+        let acceptor = connections::tls(certificate, key)?;
+        let token = read_token(token)?;
+        Ok(Some(Public { listener: bind_any(address, |_| Ok(()))?, acceptor, token }))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// The first line of a file that only its owner should read.
+#[allow(clippy::disallowed_methods, reason = "the token's file is no data")]
+fn read_token(file: &std::path::Path) -> anyhow::Result<Arc<str>> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the token in {name}"))?;
+    let token = text.lines().next().unwrap_or("").trim();
+    anyhow::ensure!(token.len() >= 16, "the token in {name} is shorter than 16 characters: anybody could guess it");
+    Ok(token.into())
+}
+
 /// Serves until the daemon stops.
-pub fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub fn serve(listener: TcpListener, public: Option<Public>, shared: Arc<Shared>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build();
     let served = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        let result = runtime.block_on(serve_async(listener, shared.clone()));
+        let result = runtime.block_on(serve_async(listener, public, shared.clone()));
         // Answers that nobody reads must not keep the daemon.
         runtime.shutdown_timeout(Duration::from_secs(2));
         result
@@ -55,10 +113,50 @@ pub fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve_async(listener: TcpListener, shared: Arc<Shared>) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let stop = shared.stop.clone();
-    let routes = Router::new()
+/// Bytes of bodies that may be in memory at the same time, counted in units.
+#[derive(Clone)]
+struct Bodies(Arc<Semaphore>);
+
+/// Reads a body, if there is room for it, within the bounds of size and patience.
+async fn read_body(body: Body, declared: Option<u64>, shared: &Shared, bodies: &Bodies) -> Result<Vec<u8>, Response> {
+    let max = shared.config.http.body_bytes_max.0;
+    let too_large = || {
+        let words = format!("the body is larger than the {max} bytes of http.body_bytes_max: send it in parts");
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, words)
+    };
+    let needed = declared.unwrap_or(max);
+    if needed > max {
+        return Err(too_large());
+    }
+    let patience = shared.config.http.patience.0;
+    let units = (needed as usize / BODY_UNIT + 1).min(BODIES_BYTES_MAX / BODY_UNIT);
+    let slow = || refuse(StatusCode::REQUEST_TIMEOUT, "nothing came for too long");
+    let busy = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being received: send it again later");
+    let room = tokio::time::timeout(patience, bodies.0.acquire_many(units as u32)).await.map_err(busy)?;
+    let _room = room.map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon ends"))?;
+    let mut body = body;
+    let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(max) as usize);
+    loop {
+        match tokio::time::timeout(patience, body.frame()).await {
+            Err(_) => return Err(slow()),
+            Ok(None) => return Ok(bytes),
+            Ok(Some(Err(error))) => {
+                return Err(refuse(StatusCode::BAD_REQUEST, format!("the body breaks off: {error}")));
+            }
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    bytes.extend_from_slice(&data);
+                }
+                if bytes.len() as u64 > max {
+                    return Err(too_large());
+                }
+            }
+        }
+    }
+}
+
+fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
+    Router::new()
         .route("/healthz", get(status::health))
         .route("/status", get(status::status))
         .route("/report", get(status::report))
@@ -67,18 +165,26 @@ async fn serve_async(listener: TcpListener, shared: Arc<Shared>) -> anyhow::Resu
         .route("/tail", get(query::tail))
         .route("/ingest", post(ingest::ingest))
         .route("/backup", post(backup::backup))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(shared);
-    let served = axum::serve(listener, routes).with_graceful_shutdown(stopped(stop.clone()));
-    // Requests under way get their answers, but none keeps the daemon for long.
-    let late = async {
-        stopped(stop).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        .layer(Extension(bodies))
+        .layer(axum::middleware::from_fn_with_state(guarding, guard::guard))
+        .with_state(shared)
+}
+
+async fn serve_async(listener: TcpListener, public: Option<Public>, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let stop = shared.stop.clone();
+    let http = &shared.config.http;
+    let limits = Limits { permits: Arc::new(Semaphore::new(http.connections_max.max(1))), patience: http.patience.0 };
+    let bodies = Bodies(Arc::new(Semaphore::new(BODIES_BYTES_MAX / BODY_UNIT)));
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let local = routes(shared.clone(), Guard::Local, bodies.clone());
+    let local = connections::serve(listener, None, local, limits.clone(), stop.clone());
+    let Some(Public { listener, acceptor, token }) = public else {
+        local.await;
+        return Ok(());
     };
-    tokio::select! {
-        served = served.into_future() => served?,
-        () = late => {}
-    }
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let routes = routes(shared.clone(), Guard::Token(token), bodies);
+    tokio::join!(local, connections::serve(listener, Some(acceptor), routes, limits, stop));
     Ok(())
 }
 

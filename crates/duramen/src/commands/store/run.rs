@@ -43,6 +43,7 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     }
     let folder = config.data.clone();
     let listener = server::bind(&config.listen)?;
+    let public = server::Public::of(&config.http)?;
     let options = config.store.options();
     let extra = other_inputs(arguments, &config)?;
     let (store, report) = super::open(&folder, &options)?;
@@ -67,8 +68,11 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     })?;
     start_inputs(&mut daemon, arguments, options.row_bytes_max, extra)?;
     let address = listener.local_addr().context("the address is gone")?;
+    if let Some(public) = &public {
+        eprintln!("duramen: https://{} for other machines", public.address()?);
+    }
     let shared = daemon.shared.clone();
-    daemon.spawn("http", move || server::serve(listener, shared))?;
+    daemon.spawn("http", move || server::serve(listener, public, shared))?;
     leave_address(&folder, &address.to_string()).context("cannot leave the address in the data folder")?;
     eprintln!("duramen: collecting into {}, http://{address}", folder.display());
     if arguments.ready {
