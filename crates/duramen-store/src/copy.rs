@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use duramen_journal::disk::World;
-use duramen_journal::{Append, Batch, Class, Journal, ReadOptions, Reader, Sequence};
+use duramen_journal::{Append, Batch, Class, Error as JournalError, Journal, ReadOptions, Reader, Sequence};
 
 use crate::catalog::{Catalog, entry_of};
 use crate::error::Error;
@@ -87,7 +87,11 @@ impl Copy {
         let key = session::session_key();
         let mut newest = None;
         for record in journal.scan(..) {
-            let record = record?;
+            let record = match record {
+                // What was lost before the copy is known to be.
+                Err(JournalError::InGap { .. }) => continue,
+                record => record?,
+            };
             if record.kind == KIND_POSITION
                 && let Some((found, value)) = position(&record.payload)
                 && found == key

@@ -14,7 +14,7 @@ pub use item::Item;
 pub(crate) use survey::{Break, Course, Surveyor, survey};
 pub use verify::verify;
 
-pub use crate::salvage::{Salvage, salvage};
+pub use crate::salvage::{Salvage, salvage, salvage_as};
 
 use crate::report::{Damage, End, Report};
 

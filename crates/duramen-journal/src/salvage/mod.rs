@@ -83,6 +83,20 @@ pub fn salvage(
     world: World,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Salvage, Error> {
+    salvage_as(from, to, Options::default().kind, world, progress)
+}
+
+/// The same, for a caller who knows of which kind the folder should be: where the old identity cannot be read, the new one says this.
+///
+/// # Errors
+/// As [`salvage`].
+pub fn salvage_as(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    kind: [u8; 8],
+    world: World,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Salvage, Error> {
     let (from, to) = (from.as_ref(), to.as_ref());
     let disk = &*world.disk;
     let looked = view::look(&world, from, BUFFER_BYTES)?;
@@ -102,7 +116,7 @@ pub fn salvage(
     let journal = files::journal_folder(to);
     disk.rename(&to.join(REBUILT), &journal).map_err(|error| Error::io("rename", &journal, error))?;
     disk.sync_dir(to).map_err(|error| Error::io("sync", to, error))?;
-    let kind = looked.gathered.identity.map_or(options.kind, |identity| identity.kind);
+    let kind = looked.gathered.identity.map_or(kind, |identity| identity.kind);
     write_identity(disk, to, &Identity { journal_id, kind, method: 0, begun: true })?;
     damage.extend(view::report_beside(&looked).damage);
     damage.sort_by_key(|damage| (damage.segment, damage.offset));

@@ -55,7 +55,7 @@ pub fn salvage(
     let (from, to) = (from.as_ref(), to.as_ref());
     let (world, _) = through(from, &world, None)?;
     check_kind(from, &world)?;
-    let journal = journal_inspect::salvage(from, to, world.clone(), progress)?;
+    let journal = journal_inspect::salvage_as(from, to, crate::config::KIND, world.clone(), progress)?;
     let copied = snapshots::copy(from, to, &world);
     let reader = Reader::open_with(to, &ReadOptions::default(), world)?;
     let mut survey = survey_of(&reader, &[]);

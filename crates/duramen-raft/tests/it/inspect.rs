@@ -105,6 +105,17 @@ fn damage_within_a_sealed_segment_loses_entries_that_have_names() {
     assert!(verified.findings.is_empty(), "a loss breaks no rule: {:?}", verified.findings);
 }
 
+/// A folder whose identity was damaged was salvaged as a plain journal, which no Raft log opens.
+#[test]
+fn a_damaged_identity_is_made_anew() {
+    let disk = written();
+    disk.flip_durable_bit(&format!("{FOLDER}/IDENTITY"), 3, 1).expect("flips");
+    inspect::salvage(FOLDER, "/new", disk.world(), &mut |_| ()).expect("salvages");
+    let config = duramen_raft::Config { dir: "/new".into(), ..small() };
+    let (logs, _) = RaftLogs::<Plain>::open_with(config, disk.world()).expect("opens");
+    assert_eq!(logs.group(1).expect("a group").reader().entry(120).expect("is there"), entry(2, 120, 2000));
+}
+
 #[test]
 fn what_was_salvaged_opens_and_does_not_vote() {
     let disk = written();

@@ -23,7 +23,7 @@ use crate::format::table::filter::TokenSet;
 use crate::format::table::{BlockEntry, Partition, StreamEntry};
 use crate::labels::Labels;
 use crate::memtable::Memtable;
-use crate::options::Options;
+use crate::options::{KIND, Options};
 use crate::row::{Level, Nanoseconds, TimeBase};
 use crate::seal::{Sealing, ranks, seal};
 use crate::session::Event;
@@ -91,7 +91,7 @@ pub fn salvage(
     let live = folder.is_live();
     // The tables before the journal: what is sealed between the two is in the journal then.
     let look = folder.catalog.look()?;
-    let journal = journal_inspect::salvage(from, to, world.clone(), progress)?;
+    let journal = journal_inspect::salvage_as(from, to, KIND, world.clone(), progress)?;
     let copy = Copy::begin(&world, to)?;
     let reader = Reader::open_with(to, &ReadOptions::default(), world.clone())?;
     let mut work = Work {
@@ -345,7 +345,8 @@ fn tell(to: &Path, world: &World, lost: &Findings) -> Result<(), Error> {
     let (store, _) = Store::open_with(to, &Options::default(), world.clone())?;
     for finding in &lost.kept {
         let Some(loss) = &finding.loss else { continue };
-        let mut fields = vec![("cause", "damage".to_string()), ("file", finding.file.clone())];
+        let cause = if finding.fault == Fault::Unreadable { "unreadable" } else { "damage" };
+        let mut fields = vec![("cause", cause.to_string()), ("file", finding.file.clone())];
         fields.extend(loss.rows.map(|rows| ("rows", rows.to_string())));
         fields.extend(loss.times.map(|times| ("from", times.0.to_string())));
         fields.extend(loss.times.map(|times| ("to", times.1.to_string())));

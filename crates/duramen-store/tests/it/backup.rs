@@ -111,6 +111,33 @@ fn what_is_damaged_is_neither_backed_up_nor_put_back() {
     assert!(store.backup("/second", &mut |_| ()).unwrap_err().to_string().contains("partial"));
 }
 
+/// What was lost long ago, and is known, is no reason not to back up the rest.
+#[test]
+fn known_losses_are_backed_up_too() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    for number in 0..5 {
+        append(&store, "a", START + number, &format!("row number {number}"));
+    }
+    store.close().unwrap();
+    drop(store);
+    let files = disk.list_files().into_iter().map(|(path, _)| path);
+    let segment = files.into_iter().find(|path| path.contains("/journal/") && path.ends_with(".seg")).unwrap();
+    let bytes = disk.read_durable(&segment).unwrap();
+    let at = bytes.windows(12).position(|window| window == b"row number 2").unwrap();
+    disk.flip_durable_bit(&segment, at as u64, 1).unwrap();
+    // The store sets the damaged journal aside and goes on with what is good.
+    let (store, report) = open(&disk);
+    assert!(!report.journal.gaps.is_empty(), "{report}");
+    let before = all(&store);
+    assert_eq!(before.len(), 4);
+    store.backup(BACKUP, &mut |_| ()).unwrap();
+    let (copy, report) = opened(&disk, BACKUP);
+    assert_eq!(all(&copy), before);
+    assert!(!report.journal.gaps.is_empty(), "the loss stays known");
+    assert_eq!(ask(&copy, r#"{duramen="events"} event=gap"#).len(), 1, "and is told once");
+}
+
 /// A power cut at any moment of a backup leaves either none or a whole one, and the store itself as it was.
 #[test]
 fn a_backup_that_was_cut_is_none() {
@@ -180,6 +207,8 @@ fn backups_beside_appends_merges_and_retention_have_all_rows_to_their_moment() {
         for round in 0..6 {
             std::thread::sleep(Duration::from_millis(200));
             let path = place.join(format!("backup-{round}"));
+            let beside = verify(place.join("data"), world.clone(), &mut |_| ()).unwrap();
+            assert!(beside.is_sound(), "round {round}: {:?} {beside}", beside.findings);
             let backup = store.backup(&path, &mut |_| ()).unwrap();
             let (copy, report) = Store::open_with(&path, &options, world.clone()).unwrap();
             assert!(report.outage.is_none() && report.lost_tables.is_empty(), "{report}");

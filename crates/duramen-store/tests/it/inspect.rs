@@ -315,3 +315,79 @@ fn a_dump_shows_everything_that_is_stored() {
     .unwrap();
     assert_eq!(shown, 3, "whoever has seen enough sees no more");
 }
+
+#[test]
+fn damage_of_every_kind_is_found_and_the_rest_is_kept() {
+    type Harm = fn(&SimDisk, &str);
+    let kinds: [(&str, Harm); 6] = [
+        ("zeroed", |disk, file| disk.zero_durable_sector(file, 0).unwrap()),
+        ("cut short", |disk, file| {
+            let bytes = disk.read_durable(file).unwrap();
+            disk.put_durable(file, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("grown", |disk, file| {
+            let bytes = disk.read_durable(file).unwrap();
+            disk.put_durable(file, &[bytes, vec![0; 100]].concat()).unwrap();
+        }),
+        ("empty", |disk, file| disk.put_durable(file, &[]).unwrap()),
+        ("gone", |disk, file| disk.remove_durable(file).unwrap()),
+        ("another's", |disk, file| {
+            let other = files(disk, "/tables/").into_iter().find(|other| other != file).unwrap();
+            disk.put_durable(file, &disk.read_durable(&other).unwrap()).unwrap();
+        }),
+    ];
+    for (kind, harm) in kinds {
+        let disk = SimDisk::new(1);
+        let rows = released(&disk);
+        let disk = disk.reboot(Crash::LoseAll);
+        let table = files(&disk, "/tables/").remove(0);
+        harm(&disk, &table);
+        let found = verify(disk.world());
+        assert_eq!(found.end, End::Damaged, "{kind}");
+        let told = found.findings.iter().find(|finding| table.ends_with(&finding.file));
+        assert_eq!(told.and_then(|told| told.loss.as_ref()?.rows), Some(6), "{kind}: {:?}", found.findings);
+        let salvaged = salvage(&disk);
+        let store = opened_new(&disk);
+        assert_eq!(all(&store).len(), rows.len() - 6, "{kind}: {salvaged}");
+        assert_eq!(ask(&store, r#"{duramen="events"} event=gap"#).len(), 1, "{kind}");
+        let mut items = 0;
+        inspect::dump(FOLDER, disk.world(), &Selection { rows: true, ..Selection::default() }, &mut |item| {
+            items += usize::from(matches!(item, Item::Bad(_)));
+            true
+        })
+        .unwrap();
+        assert_eq!(items, 1, "{kind}");
+    }
+}
+
+#[test]
+fn what_the_device_cannot_read_is_no_damage() {
+    let disk = SimDisk::new(1);
+    let rows = released(&disk);
+    let table = files(&disk, "/tables/").remove(0);
+    disk.fail_reads(&table, 64..70);
+    let found = verify(disk.world());
+    assert_eq!(found.end, End::Unreadable, "{:?}", found.findings);
+    assert!(found.findings.iter().all(|finding| finding.fault == Fault::Unreadable && finding.loss.is_some()));
+    let salvaged = salvage(&disk);
+    assert_eq!(
+        all(&opened_new(&disk)).len() as u64 + salvaged.lost[0].loss.clone().unwrap().rows.unwrap(),
+        rows.len() as u64
+    );
+    disk.heal_reads();
+    assert_eq!(verify(disk.world()).end, End::Closed, "another try may read it");
+}
+
+#[test]
+fn a_lost_identity_or_manifest_costs_no_row() {
+    for (file, harm) in [("/data/IDENTITY", 3), ("/data/MANIFEST", 50)] {
+        let disk = SimDisk::new(1);
+        let rows = filled(&disk);
+        flip(&disk, file, harm);
+        let found = verify(disk.world());
+        assert_eq!(found.end, End::Damaged, "{file}");
+        assert!(found.findings.iter().all(|finding| finding.loss.is_none()), "{file}: {:?}", found.findings);
+        salvage(&disk);
+        assert_eq!(all(&opened_new(&disk)), rows, "{file}");
+    }
+}
