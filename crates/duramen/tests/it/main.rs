@@ -19,6 +19,8 @@ mod file_systems;
 mod file_tail;
 mod harness;
 #[cfg(feature = "daemon")]
+mod http;
+#[cfg(feature = "daemon")]
 mod journald;
 mod kill;
 mod mounted;
