@@ -214,7 +214,9 @@ impl Files {
     /// Sees whether a file's position is still one of this file, and if not, who it is.
     fn settle(&mut self, identity: Identity, bytes: u64, feed: &Feed) -> anyhow::Result<()> {
         let Some(known) = self.known.get_mut(&identity) else { return Ok(()) };
-        match known.judge(self.resumed && !known.settled) {
+        // A file of another name that took over an inode did not lose its end.
+        let resumed = self.resumed && !known.settled && Path::new(&known.position.path) == known.path;
+        match known.judge(resumed) {
             Judgement::Same => {}
             Judgement::Shorter => {
                 if let Some(file) = &known.file {

@@ -217,6 +217,17 @@ fn a_reused_inode_is_another_file() {
     let collector = Collector::start(&data, &[pattern(&folder, "logs/*")]);
     let told = settled(&collector, 4 + 100);
     assert!((0..50).all(|number| told.contains(&format!("{number}: 2"))));
+    // The same words as the old file had, and fewer lines: it did not lose its end, it is new.
+    let other = logs.join("b0.log");
+    let inode = fs::metadata(&other).expect("it is ours").ino();
+    let text = fs::read(&other).expect("it is ours");
+    fs::remove_file(&other).expect("it is ours");
+    // After ten seconds without its name, it is let go.
+    std::thread::sleep(Duration::from_secs(13));
+    let path = logs.join("c.log");
+    append(&path, &text[..text.len() - 5]);
+    println!("the inode was given anew: {}", fs::metadata(&path).expect("it is ours").ino() == inode);
+    settled(&collector, 4 + 100 + 1);
     collector.stop();
 }
 

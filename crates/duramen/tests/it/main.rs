@@ -10,6 +10,8 @@
 mod bad_input;
 #[cfg(feature = "daemon")]
 mod collector;
+#[cfg(feature = "daemon")]
+mod curl;
 mod damage;
 mod demo;
 #[cfg(feature = "daemon")]

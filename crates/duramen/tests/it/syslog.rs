@@ -273,3 +273,22 @@ fn a_real_rsyslog_forwards_through_a_restart() {
     let without: Vec<u32> = expected.iter().copied().filter(|&number| number != 500).collect();
     assert!(numbers == expected || numbers == without, "{} lines", numbers.len());
 }
+
+#[test]
+fn a_connection_too_many_waits_for_a_place() {
+    let folder = Folder::fast();
+    let collector = Collector::start(&folder.join("data"), &["--syslog-tcp", "127.0.0.1:0"]);
+    let to = format!("127.0.0.1:{}", collector.port("tcp"));
+    let mut guests: Vec<TcpStream> = (0..256).map(|_| TcpStream::connect(&to).expect("it listens")).collect();
+    for (number, guest) in guests.iter_mut().enumerate() {
+        writeln!(guest, "<14>guest: {number}").expect("it reads");
+    }
+    collector.wait_rows(SYSLOG, 256);
+    let mut late = TcpStream::connect(&to).expect("the kernel keeps it");
+    writeln!(late, "<14>guest: late").expect("the kernel keeps it");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(collector.rows(SYSLOG).len(), 256);
+    guests.pop();
+    collector.wait_rows(SYSLOG, 257);
+    collector.stop();
+}
