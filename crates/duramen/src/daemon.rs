@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use duramen_journal::SyncPolicy;
 use duramen_journal::disk::{Access, World, write_all_at};
 use duramen_store::{Batch, Durability, Report, Store};
+use sd_notify::NotifyState;
 
 use crate::client::ADDRESS;
 use crate::config::Config;
@@ -19,6 +20,9 @@ use crate::input::{Counters, Feed, Input};
 use crate::pace::{self, Pace, Promise};
 use crate::power::Watch;
 use crate::stop::Stop;
+
+/// How often the daemon sees whether it can go on.
+const HEALTH_EVERY: Duration = Duration::from_secs(5);
 
 /// What all parts of a running daemon may look at.
 pub struct Shared {
@@ -118,6 +122,23 @@ impl Daemon {
 }
 
 impl Shared {
+    /// Sees that the daemon can go on, and tells systemd so, until it stops. A journal that a failed disk has poisoned takes nothing
+    /// until it is opened again: the daemon ends then, so that whoever watches it starts it anew.
+    pub fn watch_health(&self) {
+        let told = sd_notify::watchdog_enabled();
+        let every = told.map_or(HEALTH_EVERY, |time| (time / 3).clamp(Duration::from_millis(10), HEALTH_EVERY));
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        while self.stop.signal().is_none() {
+            if self.store.stats().journal.poisoned {
+                self.fail("the disk failed under the journal: nothing is taken until it is opened again");
+                break;
+            }
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            let _ = self.stop.pause(every);
+        }
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    }
+
     /// Looks at what the device is given, until the daemon stops; keeps the figure in the store.
     pub fn keep_pace(&self) {
         let mut kept = 0;

@@ -79,6 +79,10 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         println!("ready {address}");
         std::io::stdout().flush()?;
     }
+    daemon.spawn("health", {
+        let shared = daemon.shared.clone();
+        move || shared.watch_health()
+    })?;
     daemon.end()?;
     Ok(match stop.signal() {
         // Being stopped is how a daemon ends.
