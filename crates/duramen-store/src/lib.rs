@@ -9,7 +9,8 @@ pub use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, is_name};
 pub use crate::options::{DiskFull, Options};
 pub use crate::power::{Behaviour, Change, Machine, Power, Seal, Signal};
 pub use crate::query::{
-    Direction, Explained, FieldFilter, Filter, Matcher, Operator, ParseError, Query, Row, Rows, Selector,
+    By, Counts, Direction, Explained, FieldFilter, Filter, Matcher, Operator, ParseError, Query, Row, Rows, Selector,
+    Series,
 };
 pub use crate::report::Report;
 pub use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId, TimeBase};

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use duramen_journal::disk::{Access, World, read_full_at, write_all_at};
 
 use crate::commands::store::ask::Question;
+use crate::server::counts::Counted;
 
 /// The file in a data folder in which its daemon leaves its address. It says something only while the folder is locked.
 pub const ADDRESS: &str = "ADDRESS";
@@ -112,6 +113,22 @@ impl Daemon {
             anyhow::bail!("{}", words.trim());
         }
         Ok(BufReader::new(body.into_reader()))
+    }
+
+    /// Asks how many rows there are, and when.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    pub fn counts(&self, question: &Question, step: Option<&str>, by: Option<&str>) -> anyhow::Result<Counted> {
+        let mut request = self.agent.get(format!("{}/counts", self.url)).query("query", &question.text);
+        let times = [("since", question.from), ("until", question.to)];
+        for (name, time) in times.into_iter().filter_map(|(name, time)| Some((name, time?))) {
+            request = request.query(name, time.to_string());
+        }
+        for (name, value) in [("step", step), ("by", by)].into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            request = request.query(name, value);
+        }
+        serde_json::from_str(&self.words(request.call())?).context("the daemon answers in another form")
     }
 
     /// Gets a place of the daemon as text.

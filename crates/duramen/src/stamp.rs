@@ -208,7 +208,8 @@ fn tag(rest: &[u8]) -> Option<(&str, &str)> {
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b'@'))
     };
     let ends = match tag[end] {
-        b':' => true,
+        // `package:architecture` is no program.
+        b':' => matches!(tag.get(end + 1), None | Some(b' ')),
         b'[' => tag[end..].iter().take(16).any(|&byte| byte == b']'),
         _ => false,
     };
@@ -400,6 +401,7 @@ mod tests {
         assert_eq!(head("Nov 26 20:00:01 web1 sshd[42]: x"), (Some("web1"), Some("sshd")));
         assert_eq!(head("2026-11-26T20:00:01+00:00 web1 kernel: x"), (Some("web1"), Some("kernel")));
         assert_eq!(head("2026-11-26 20:00:01 status installed x"), (None, None));
+        assert_eq!(head("2026-11-26 20:00:01 install libc6:amd64 <none> 2.36"), (None, None));
         assert_eq!(head("2026-11-26 20:00:01 a b: c"), (Some("a"), Some("b")));
     }
 

@@ -7,6 +7,7 @@ mod run;
 
 pub use filter::{FieldFilter, Filter, Matcher, Operator, Selector};
 pub use parse::ParseError;
+pub use run::count::{By, Counts, Series};
 pub use run::{Explained, Row, Rows};
 
 use crate::row::{Level, Nanoseconds, RowId};

@@ -5,6 +5,8 @@
 //! they may hold, and one is opened only when all rows before that time have been given out. Open are therefore only sources
 //! whose times overlap, and of each only what matches.
 
+pub(super) mod count;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;

@@ -2,6 +2,7 @@
 //! the machine is told.
 
 mod backup;
+mod counts;
 mod events;
 mod inspect;
 mod questions;

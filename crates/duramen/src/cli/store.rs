@@ -151,6 +151,15 @@ pub struct Ask {
     /// Say on standard error what was read and what was not
     #[arg(long)]
     pub explain: bool,
+    /// Count rows instead of printing them, over time
+    #[arg(long, conflicts_with_all = ["follow", "lines", "reverse"])]
+    pub count: bool,
+    /// What to tell the counted rows apart by: level, a label or a field
+    #[arg(long, value_name = "NAME", requires = "count")]
+    pub by: Option<String>,
+    /// The length of the spans in which rows are counted: 30s, 5m, 1h, 1d [default: about sixty spans]
+    #[arg(long, value_name = "TIME", requires = "count")]
+    pub step: Option<String>,
     /// No pager, even on a terminal
     #[arg(long)]
     pub no_pager: bool,

@@ -3,8 +3,10 @@
 
 mod backup;
 mod connections;
+pub mod counts;
 mod guard;
 mod ingest;
+mod page;
 mod query;
 pub mod status;
 
@@ -157,12 +159,14 @@ async fn read_body(body: Body, declared: Option<u64>, shared: &Shared, bodies: &
 
 fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
     Router::new()
+        .route("/", get(page::page))
         .route("/healthz", get(status::health))
         .route("/status", get(status::status))
         .route("/report", get(status::report))
         .route("/metrics", get(status::metrics))
         .route("/query", get(query::query))
         .route("/tail", get(query::tail))
+        .route("/counts", get(counts::counts))
         .route("/ingest", post(ingest::ingest))
         .route("/backup", post(backup::backup))
         .layer(Extension(bodies))

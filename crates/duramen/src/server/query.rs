@@ -43,7 +43,16 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn question(&self) -> Result<Query, String> {
+    /// What is asked, without any of its other settings.
+    pub fn of(query: String, since: Option<String>, until: Option<String>) -> Asked {
+        Asked { query, since, until, ..Asked::default() }
+    }
+
+    /// As the store takes it.
+    ///
+    /// # Errors
+    /// A query or a time that cannot be read, in words.
+    pub fn question(&self) -> Result<Query, String> {
         let now = stamp::wall_clock();
         let time = |text: &Option<String>| -> Result<Option<i64>, String> {
             let Some(text) = text else { return Ok(None) };

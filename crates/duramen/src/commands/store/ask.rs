@@ -74,6 +74,9 @@ pub fn run(arguments: &Ask, stop: &Stop) -> anyhow::Result<Exit> {
         Some(url) => Some(Daemon::at(url)),
         None => Daemon::of(&arguments.data.folder),
     };
+    if arguments.count {
+        return super::count::run(arguments, &question, daemon.as_ref());
+    }
     let pager = if arguments.no_pager || arguments.follow { None } else { Pager::start() };
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let out: Box<dyn Write> = match &pager {

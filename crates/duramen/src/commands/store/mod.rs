@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod backup;
 pub mod config;
+pub mod count;
 pub mod demo;
 pub mod dump;
 pub mod exec;
