@@ -238,7 +238,7 @@ impl Core {
 
     /// Changes how the store behaves, as the power changed. What counts comes first: when this returns, everything that was
     /// appended is durable, and so is the change's own record; tables are written afterwards, in the background.
-    pub fn set_power(&self, power: Power, cause: &str) -> Result<(), Error> {
+    pub fn set_power(&self, power: Power, cause: &str, more: &[(&str, String)]) -> Result<(), Error> {
         let behaviour = power.behaviour();
         self.journal.set_policy(behaviour.policy.unwrap_or(self.options.journal.policy));
         let before = Power::from_number(self.power.swap(power as u8, Ordering::AcqRel));
@@ -248,7 +248,8 @@ impl Core {
             self.journal.sync()?;
         }
         let level = if power > before { Level::Warning } else { Level::Notice };
-        let fields = vec![("from", before.to_string()), ("to", power.to_string()), ("cause", cause.to_string())];
+        let mut fields = vec![("from", before.to_string()), ("to", power.to_string()), ("cause", cause.to_string())];
+        fields.extend_from_slice(more);
         let text = format!("power: {before} to {power} ({cause})");
         self.tell(&Event { kind: "power", level, at: None, text, fields }, None)?;
         self.wanted_seal.store(behaviour.seal as u8, Ordering::Release);

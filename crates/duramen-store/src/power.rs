@@ -91,6 +91,11 @@ impl Machine {
         self.power
     }
 
+    /// The better state that has been told and is to last first.
+    pub fn better(&self) -> Option<Power> {
+        self.better.map(|(power, _)| power)
+    }
+
     /// Takes a signal at a time.
     pub fn signal(&mut self, signal: Signal, now: Duration) -> Option<Change> {
         let told = match signal {

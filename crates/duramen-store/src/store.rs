@@ -234,7 +234,15 @@ impl Store {
     /// # Errors
     /// The journal's.
     pub fn set_power(&self, power: Power, cause: &str) -> Result<(), Error> {
-        self.core().set_power(power, cause)
+        self.core().set_power(power, cause, &[])
+    }
+
+    /// As [`Store::set_power`], with more fields for the row that tells of the change.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn set_power_with(&self, power: Power, cause: &str, fields: &[(&str, String)]) -> Result<(), Error> {
+        self.core().set_power(power, cause, fields)
     }
 
     /// The state of the power, as it was set last.

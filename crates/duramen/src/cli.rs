@@ -51,6 +51,9 @@ pub enum Command {
     /// Say what the last opening found and did
     #[cfg(feature = "daemon")]
     Report(store::Look),
+    /// Say how the power is, tell the daemon of it, or rehearse its failing
+    #[cfg(feature = "daemon")]
+    Power(store::PowerArguments),
     /// Check a configuration, or show one with every default
     #[cfg(feature = "daemon")]
     #[command(subcommand)]

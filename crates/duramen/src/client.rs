@@ -10,6 +10,7 @@ use duramen_journal::disk::{Access, World, read_full_at, write_all_at};
 
 use crate::commands::store::ask::Question;
 use crate::server::counts::Counted;
+use crate::server::power::PowerStatus;
 
 /// The file in a data folder in which its daemon leaves its address. It says something only while the folder is locked.
 pub const ADDRESS: &str = "ADDRESS";
@@ -129,6 +130,19 @@ impl Daemon {
             request = request.query(name, value);
         }
         serde_json::from_str(&self.words(request.call())?).context("the daemon answers in another form")
+    }
+
+    /// Tells it of the power; with an end, after so many seconds it is as if nothing had been told.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    pub fn tell_power(&self, power: &str, source: &str, lasts: Option<u64>) -> anyhow::Result<PowerStatus> {
+        let mut request = self.agent.post(format!("{}/power", self.url)).query("state", power).query("source", source);
+        if let Some(lasts) = lasts {
+            request = request.query("lasts", lasts.to_string());
+        }
+        let words = self.words(request.config().timeout_global(Some(PATIENCE)).build().send_empty())?;
+        serde_json::from_str(&words).context("the daemon answers in another form")
     }
 
     /// Gets a place of the daemon as text.

@@ -121,6 +121,12 @@ pub struct HttpConfig {
 pub struct PowerConfig {
     /// A power that is better than the one before counts when it has lasted so long.
     pub settle: Span,
+    /// The UPS that NUT is asked about: `NAME`, `NAME@HOST`, `NAME@HOST:PORT`.
+    pub nut: Option<String>,
+    /// Ask the kernel's power supplies and undervoltage alarms, if there are any.
+    pub kernel: bool,
+    /// Where the kernel tells of them.
+    pub kernel_class: PathBuf,
 }
 
 /// Where syslog is taken.
@@ -199,7 +205,12 @@ impl Default for HttpConfig {
 
 impl Default for PowerConfig {
     fn default() -> PowerConfig {
-        PowerConfig { settle: Span(Duration::from_secs(10)) }
+        PowerConfig {
+            settle: Span(Duration::from_secs(10)),
+            nut: None,
+            kernel: true,
+            kernel_class: "/sys/class".into(),
+        }
     }
 }
 

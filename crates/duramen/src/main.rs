@@ -97,6 +97,8 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         #[cfg(feature = "daemon")]
         Command::Report(arguments) => commands::store::status::report(arguments),
         #[cfg(feature = "daemon")]
+        Command::Power(arguments) => commands::store::power::run(arguments, &stop),
+        #[cfg(feature = "daemon")]
         Command::Config(command) => commands::store::config::run(command),
         #[cfg(feature = "daemon")]
         Command::Demo(arguments) => commands::store::demo::run(arguments, &stop),

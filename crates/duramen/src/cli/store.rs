@@ -42,6 +42,9 @@ pub struct Run {
     /// The address for HTTP; port 0 takes a free one [default: 127.0.0.1:7420]
     #[arg(long, value_name = "ADDRESS:PORT", env = "DURAMEN_LISTEN")]
     pub listen: Option<String>,
+    /// Ask NUT about this UPS: NAME, NAME@HOST or NAME@HOST:PORT
+    #[arg(long, value_name = "UPS")]
+    pub nut: Option<String>,
     /// Print `ready ADDRESS` on standard output when everything runs
     #[arg(long)]
     pub ready: bool,
@@ -177,6 +180,41 @@ pub struct Look {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `power`.
+#[derive(Debug, Args)]
+pub struct PowerArguments {
+    /// What to tell; nothing: say how it is
+    #[arg(value_enum)]
+    pub what: Option<PowerWord>,
+    /// Who says so; each source stands by its own word, and the worst of them counts
+    #[arg(long, value_name = "NAME", default_value = "operator")]
+    pub source: String,
+    /// The data folder of the daemon
+    #[command(flatten)]
+    pub data: Data,
+    /// The daemon at this address instead
+    #[arg(long, value_name = "http://ADDRESS:PORT", env = "DURAMEN_URL")]
+    pub url: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is said of the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PowerWord {
+    /// From the grid
+    Mains,
+    /// From a battery
+    Battery,
+    /// From a battery that will not last
+    Low,
+    /// Not for long
+    Going,
+    /// Rehearse: battery, low, and mains again
+    Test,
 }
 
 /// The commands on configurations.

@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::power::Watch;
+use crate::power::sources::Word;
 
 /// Linux's number on all the processors that the project is built for; `signal-hook` names only what POSIX does.
 const SIGPWR: i32 = 30;
@@ -28,8 +29,6 @@ pub fn serve(mut signals: Signals, watch: &Arc<Watch>) {
             SIGUSR2 => (Signal::Is(Power::Mains), "SIGUSR2"),
             _ => (Signal::Is(Power::Going), "SIGPWR"),
         };
-        if let Err(error) = watch.tell(signal, source) {
-            eprintln!("duramen: power: {source}: {error}");
-        }
+        watch.hear(Word::new("signals", signal, source));
     }
 }

@@ -7,6 +7,7 @@ pub mod counts;
 mod guard;
 mod ingest;
 mod page;
+pub mod power;
 mod query;
 pub mod status;
 
@@ -168,6 +169,7 @@ fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
         .route("/tail", get(query::tail))
         .route("/counts", get(counts::counts))
         .route("/ingest", post(ingest::ingest))
+        .route("/power", get(power::status).post(power::tell))
         .route("/backup", post(backup::backup))
         .layer(Extension(bodies))
         .layer(axum::middleware::from_fn_with_state(guarding, guard::guard))

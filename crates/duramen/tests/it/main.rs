@@ -26,6 +26,10 @@ mod http;
 mod journald;
 mod kill;
 mod mounted;
+#[cfg(feature = "daemon")]
+mod page;
+#[cfg(feature = "daemon")]
+mod power;
 mod power_cut;
 #[cfg(feature = "raft")]
 mod raft;

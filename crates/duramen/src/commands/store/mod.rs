@@ -8,6 +8,7 @@ pub mod demo;
 pub mod dump;
 pub mod exec;
 pub mod ingest;
+pub mod power;
 pub mod run;
 pub mod salvage;
 pub mod status;

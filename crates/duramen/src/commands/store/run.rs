@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -48,20 +49,8 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     let extra = other_inputs(arguments, &config)?;
     let (store, report) = super::open(&folder, &options)?;
     let signals = power::signals::install().context("cannot handle the power's signals")?;
-    let handle = signals.handle();
     let mut daemon = Daemon::new(store, report, config, stop.clone());
-    let watch = daemon.shared.watch.clone();
-    daemon.spawn("signals", {
-        let watch = watch.clone();
-        move || power::signals::serve(signals, &watch)
-    })?;
-    daemon.spawn("power", {
-        let stop = stop.clone();
-        move || {
-            watch.run(&stop);
-            handle.close();
-        }
-    })?;
+    start_power(&mut daemon, arguments, signals)?;
     daemon.spawn("pace", {
         let shared = daemon.shared.clone();
         move || shared.keep_pace()
@@ -88,6 +77,35 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         // Being stopped is how a daemon ends.
         Some(_) | None => Exit::Complete,
     })
+}
+
+/// Starts what learns of the power.
+fn start_power(daemon: &mut Daemon, arguments: &Run, signals: signal_hook::iterator::Signals) -> anyhow::Result<()> {
+    let (watch, stop) = (daemon.shared.watch.clone(), daemon.shared.stop.clone());
+    let settings = daemon.shared.config.power.clone();
+    let handle = signals.handle();
+    daemon.spawn("signals", {
+        let watch = watch.clone();
+        move || power::signals::serve(signals, &watch)
+    })?;
+    daemon.spawn("power", {
+        let (watch, stop) = (watch.clone(), stop.clone());
+        move || {
+            watch.run(&stop);
+            handle.close();
+        }
+    })?;
+    if let Some(ups) = arguments.nut.as_deref().or(settings.nut.as_deref()) {
+        let ups = power::nut::Ups::parse(ups)?;
+        let (watch, stop) = (watch.clone(), stop.clone());
+        daemon.spawn("nut", move || ups.run(&watch, &stop))?;
+    }
+    let kernel = power::supply::Kernel::at(&settings.kernel_class);
+    if settings.kernel && kernel.is_there() {
+        let (watch, stop) = (watch.clone(), stop.clone());
+        daemon.spawn("supply", move || kernel.run(&watch, &stop))?;
+    }
+    daemon.spawn("shutdown", move || power::shutdown::run(Path::new(power::shutdown::NOTE), &watch, &stop))
 }
 
 /// Starts the inputs that were named; without any, standard input if something comes from there, else the system's logs.
