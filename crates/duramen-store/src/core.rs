@@ -15,6 +15,7 @@ use duramen_journal::{Journal, Observer, ObserverFactory, Sequence};
 
 use crate::catalog::Catalog;
 use crate::compaction::{Compaction, Control};
+use crate::damage::Noticed;
 use crate::error::Error;
 use crate::format::manifest::Manifest;
 use crate::labels::Labels;
@@ -65,6 +66,8 @@ pub(crate) struct Core {
     pub compaction: Control,
     /// Tables that are damaged somewhere: merging them would lose what can still be read.
     pub unmergeable: Mutex<BTreeSet<u64>>,
+    /// Damage that reading met, and that is to be told.
+    pub noticed: Arc<Noticed>,
     /// Copies that are being made of the journal: nothing of it is released meanwhile.
     pub pins: Mutex<usize>,
     pub stopped: AtomicBool,
@@ -147,6 +150,7 @@ impl Core {
     /// Does what is due.
     pub fn tend(&self) -> Result<(), Error> {
         let space = self.watch_space();
+        self.tell_damage()?;
         while self.seal_oldest()? {}
         self.seal_wanted()?;
         self.settle_manifest()?;

@@ -29,6 +29,7 @@ mod compaction;
 mod copy;
 mod core;
 mod covers;
+mod damage;
 mod error;
 mod flush;
 mod format;

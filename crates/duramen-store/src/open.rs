@@ -78,6 +78,7 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         merge: Mutex::new(()),
         compaction: Default::default(),
         unmergeable: Default::default(),
+        noticed: Default::default(),
         pins: Default::default(),
         merging: Default::default(),
         stopped: AtomicBool::new(false),

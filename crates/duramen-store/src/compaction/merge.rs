@@ -87,7 +87,7 @@ enum Stopped {
     GivenUp,
     Failed(Error),
     /// An input is damaged: it is left as it is from now on.
-    Damaged(u64),
+    Damaged(u64, Error),
 }
 
 impl From<Error> for Stopped {
@@ -131,8 +131,11 @@ impl Core {
                 return match stopped {
                     Stopped::GivenUp => Ok(None),
                     Stopped::Failed(error) => Err(error),
-                    Stopped::Damaged(number) => {
+                    Stopped::Damaged(number, error) => {
                         lock(&self.unmergeable).insert(number);
+                        if let Some(table) = tables.iter().find(|table| table.binding.number == number) {
+                            self.noticed.note(table, &error);
+                        }
                         Ok(None)
                     }
                 };
@@ -245,7 +248,7 @@ impl Core {
 
 fn stopped(error: Error, table: &Table) -> Stopped {
     match error {
-        Error::DamagedTable { .. } => Stopped::Damaged(table.binding.number),
+        error @ Error::DamagedTable { .. } => Stopped::Damaged(table.binding.number, error),
         error => Stopped::Failed(error),
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::chunk::{Chunk, StreamId};
 use crate::core::Core;
+use crate::damage::Noticed;
 use crate::error::Error;
 use crate::format::table::filter::may_hold;
 use crate::labels::Labels;
@@ -175,6 +176,7 @@ pub struct Rows {
     left: usize,
     /// What the block that was read last was read with: making it anew costs as much as a block.
     reader: Option<((usize, usize), StreamReader)>,
+    noticed: Arc<Noticed>,
 }
 
 /// An open source's next row; the heap gives the one that comes first in the answer.
@@ -221,6 +223,7 @@ impl Rows {
             offsets: core.offsets(),
             explained: Explained { tables: tables.len(), ..Explained::default() },
             reader: None,
+            noticed: core.noticed.clone(),
             query,
         };
         for (base, chunk) in chunks {
@@ -328,6 +331,10 @@ impl Rows {
         })
     }
 
+    fn note(&self, table: usize, error: &Error) {
+        self.noticed.note(&self.tables[table].table, error);
+    }
+
     /// Opens the next source.
     fn open(&mut self, source: Source) -> Result<(), Error> {
         let opened = match source.place {
@@ -335,7 +342,9 @@ impl Rows {
                 self.explained.chunks += 1;
                 self.open_chunk(base, chunk)
             }
-            Place::Block { table, stream, block } => self.open_block(table, stream, block)?,
+            Place::Block { table, stream, block } => {
+                self.open_block(table, stream, block).inspect_err(|error| self.note(table, error))?
+            }
         };
         let Some(mut opened) = opened else { return Ok(()) };
         if self.query.direction == Direction::Backward {

@@ -142,6 +142,20 @@ fn a_damaged_block_takes_nothing_with_it() {
     assert_eq!(good, [b"row 0", b"row 2"]);
     let bad: Vec<_> = rows.iter().filter_map(|row| row.as_ref().err()).collect();
     assert!(matches!(bad[..], [Error::DamagedTable { .. }]), "{bad:?}");
+    // Whoever asks again, and opens again, is told of the gap, once.
+    let gaps = |store: &duramen_store::Store| texts(&ask(store, r#"{duramen="events"} event=gap"#));
+    for _ in 0..3 {
+        store.tick().unwrap();
+        store.query(r#"{app=~".+"}"#.parse().unwrap()).unwrap().count();
+    }
+    let told = gaps(&store);
+    assert!(matches!(&told[..], [gap] if gap.contains("1 rows of {app=\"b\"} cannot be read")), "{told:?}");
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = open(&disk);
+    store.query(r#"{app=~".+"}"#.parse().unwrap()).unwrap().count();
+    store.tick().unwrap();
+    assert_eq!(gaps(&store), told);
 }
 
 #[test]

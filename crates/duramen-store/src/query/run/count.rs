@@ -143,7 +143,10 @@ impl Store {
             match source.place {
                 Place::Chunk(base, chunk) => rows.count_chunk(base, &chunk, &mut tally),
                 Place::Block { table, stream, block } => match rows.count_block((table, stream), block, &mut tally) {
-                    Err(error @ Error::DamagedTable { .. }) => rows.explained.damaged.push(error.to_string()),
+                    Err(error @ Error::DamagedTable { .. }) => {
+                        rows.note(table, &error);
+                        rows.explained.damaged.push(error.to_string());
+                    }
                     result => result?,
                 },
             }
