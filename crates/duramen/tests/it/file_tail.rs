@@ -1,7 +1,7 @@
 //! Files that are followed: rotated, truncated, copied, removed, of odd bytes; and the loop of kills, in which each complete line must be
 //! stored exactly once.
 //!
-//! `DURAMEN_KILLS` sets the number of kills, `DURAMEN_SEED` replays a run.
+//! `DURAMEN_FILE_KILLS` sets the number of kills, `DURAMEN_SEED` replays a run.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -364,7 +364,7 @@ fn a_folder_without_permission_stops_nobody() {
 /// The loop of kills. A writer appends numbered lines and rotates in both ways, without a pause; the daemon is killed at random moments.
 #[test]
 fn each_surviving_line_is_stored_once_after_any_kill() {
-    let kills = setting("DURAMEN_KILLS", 25);
+    let kills = setting("DURAMEN_FILE_KILLS", 25);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
     let seed = setting("DURAMEN_SEED", now);
     println!("seed {seed}");
