@@ -4,6 +4,7 @@
 mod backup;
 mod counts;
 mod events;
+mod golden;
 mod inspect;
 mod questions;
 mod space;

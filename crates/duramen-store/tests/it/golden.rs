@@ -1,0 +1,152 @@
+//! A store of version 1 as this code wrote it when the format was frozen: rows, streams, positions and events must be read from it for
+//! ever.
+//!
+//! `DURAMEN_REGENERATE=1` writes the file anew. That is right only before a version is released; afterwards a change of the
+//! format gets a file of its own, and this one stays. Bytes are not compared with what is written now: a new zstd may pack better.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "the golden file lies on the real disk; a failure is the test's"
+)]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use duramen_journal::disk::sim::SimDisk;
+use duramen_journal::disk::{Access, Disk, read_full_at, write_all_at};
+use duramen_store::{Batch, Durability, Level, Store};
+
+use crate::{DAY, FOLDER, SECOND, START, ask, open, stream};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/store.txt");
+
+/// What a clock says that nobody set.
+const CLOCK_NOT_SET: Duration = Duration::from_secs(100);
+
+/// Tables of two days, one of them merged, a partition of a boot without a clock, rows that only the journal has.
+fn workload(disk: &SimDisk) {
+    disk.environment().set_wall(CLOCK_NOT_SET);
+    let (store, _) = open(disk);
+    let (base, time) = store.now();
+    let mut batch = Batch::new();
+    batch.push_at(base, &stream(&store, "boot"), time, Level::Notice, b"before the clock was set", &[]);
+    store.append(batch, Durability::Now).unwrap().wait().unwrap();
+    store.flush().unwrap();
+    for number in 0..40 {
+        let mut batch = Batch::new();
+        let app = ["pump", "door", "sshd"][number as usize % 3];
+        let text = format!("number {number} of what stands there, \u{fc} and more of the same");
+        let fields: &[(&str, &str)] = if number % 2 == 0 { &[("user", "ana")] } else { &[] };
+        let time = START + number % 2 * DAY + number * SECOND;
+        batch.push(&stream(&store, app), time, Level::ALL[number as usize % 9], text.as_bytes(), fields);
+        batch.set_position(b"source", format!("{number}").as_bytes());
+        store.append(batch, Durability::Now).unwrap().wait().unwrap();
+        if number % 4 == 3 {
+            store.flush().unwrap();
+            store.compact().unwrap();
+        }
+    }
+    let mut batch = Batch::new();
+    batch.push(&stream(&store, "late"), START - 1, Level::None, b"\xff\x00only the journal has it", &[("a", "b")]);
+    store.append(batch, Durability::Now).unwrap().wait().unwrap();
+    store.close().unwrap();
+}
+
+/// Path, length, bytes.
+fn dump(disk: &dyn Disk, folder: &Path, out: &mut String) {
+    for entry in disk.list(folder).unwrap() {
+        let path = folder.join(&entry.name);
+        if entry.directory {
+            let _ = writeln!(out, "{}", path.display());
+            dump(disk, &path, out);
+            continue;
+        }
+        let file = disk.open(&path, Access::Read).unwrap();
+        let mut bytes = vec![0; file.bytes().unwrap() as usize];
+        read_full_at(&*file, &mut bytes, 0).unwrap();
+        let _ = writeln!(out, "{} {} {}", path.display(), bytes.len(), pack(&bytes));
+    }
+}
+
+/// Bytes as parts with commas between: two hexadecimal digits for each byte, or `z` and a number for so many zeros.
+fn pack(bytes: &[u8]) -> String {
+    let mut parts = vec![String::new()];
+    for run in bytes.chunk_by(|left, right| (*left == 0) == (*right == 0)) {
+        if run[0] == 0 && run.len() > 8 {
+            parts.push(format!("z{}", run.len()));
+            parts.push(String::new());
+            continue;
+        }
+        let last = parts.last_mut().unwrap();
+        run.iter().for_each(|byte| last.push_str(&format!("{byte:02x}")));
+    }
+    parts.join(",")
+}
+
+fn unpack(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in text.split(',') {
+        match part.strip_prefix('z') {
+            Some(zeros) => bytes.resize(bytes.len() + zeros.parse::<usize>().unwrap(), 0),
+            None => {
+                bytes.extend((0..part.len()).step_by(2).map(|at| u8::from_str_radix(&part[at..at + 2], 16).unwrap()))
+            }
+        }
+    }
+    bytes
+}
+
+fn load(text: &str) -> SimDisk {
+    let sim = SimDisk::new(1);
+    sim.environment().set_wall(CLOCK_NOT_SET);
+    let disk = sim.world().disk;
+    disk.create_dir(Path::new(FOLDER)).unwrap();
+    for line in text.lines().take_while(|line| !line.is_empty()) {
+        let mut words = line.split(' ');
+        let path = PathBuf::from(words.next().unwrap());
+        let Some(length) = words.next() else {
+            disk.create_dir(&path).unwrap();
+            continue;
+        };
+        let mut bytes = unpack(words.next().unwrap_or(""));
+        bytes.resize(length.parse().unwrap(), 0);
+        let file = disk.open(&path, Access::Create).unwrap();
+        write_all_at(&*file, &bytes, 0).unwrap();
+    }
+    sim
+}
+
+fn told(store: &Store) -> String {
+    let mut out = String::new();
+    for row in ask(store, "") {
+        let fields: Vec<String> = row.fields().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let text: String = row.text.iter().map(|byte| format!("{byte:02x}")).collect();
+        let _ = writeln!(out, "{} {} {} {} {text} {}", row.id, row.time, row.level, row.labels, fields.join(","));
+    }
+    for (key, value) in store.positions(b"") {
+        let _ = writeln!(out, "{} {}", String::from_utf8_lossy(&key), String::from_utf8_lossy(&value));
+    }
+    out
+}
+
+#[test]
+fn version_1() {
+    if std::env::var("DURAMEN_REGENERATE").is_ok() {
+        let disk = SimDisk::new(1);
+        workload(&disk);
+        let mut text = String::new();
+        dump(&*disk.world().disk, Path::new(FOLDER), &mut text);
+        let (store, _) = open(&disk);
+        let _ = write!(text, "\n{}", told(&store));
+        std::fs::create_dir_all(Path::new(FILE).parent().unwrap()).unwrap();
+        std::fs::write(FILE, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(FILE).expect("the golden file is there");
+    let (_, expected) = golden.split_once("\n\n").expect("files, then rows");
+    let (store, report) = open(&load(&golden));
+    assert!(report.lost_tables.is_empty() && report.unreadable.is_empty() && report.outage.is_none(), "{report}");
+    assert!(told(&store) == expected, "other rows:\n{}", told(&store));
+    assert!(report.tables >= 3 && report.replayed > 0, "{report}");
+}
