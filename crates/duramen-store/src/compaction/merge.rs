@@ -53,7 +53,7 @@ impl<'a> Cursor<'a> {
     fn read(&mut self) -> Result<(), Error> {
         self.row = 0;
         self.block = match self.stream.blocks.get(self.next_block) {
-            Some(entry) => self.table.block(&mut self.reader, entry)?,
+            Some(entry) => self.table.block(&self.reader, entry)?,
             None => Block::default(),
         };
         self.next_block += 1;
@@ -218,9 +218,9 @@ impl Core {
         for cursor in cursors {
             let every = (cursor.stream.blocks.len() / share).max(1);
             for entry in cursor.stream.blocks.iter().step_by(every).take(share) {
-                let numbers = cursor.table.numbers(&mut cursor.reader, entry);
+                let numbers = cursor.table.numbers(entry);
                 let numbers = numbers.map_err(|error| stopped(error, cursor.table))?;
-                let text = cursor.table.text(&mut cursor.reader, entry);
+                let text = cursor.table.text(&cursor.reader, entry);
                 let text = text.map_err(|error| stopped(error, cursor.table))?;
                 samples.extend_from_slice(&text);
                 let begins = std::iter::once(0).chain(numbers.text_ends.iter().copied());

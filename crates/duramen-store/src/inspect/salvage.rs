@@ -189,7 +189,7 @@ impl Work {
             None => Ok(None),
         };
         let opened = dictionary.and_then(|dictionary| Ok((dictionary, table.stream(stream)?)));
-        let (dictionary, mut reader) = match opened {
+        let (dictionary, reader) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let blocks = stream.blocks.iter().map(|block| loss_of_block(entry.partition, &stream.labels, block));
@@ -204,7 +204,7 @@ impl Work {
         let stored = dictionary.as_ref().map(|(stored, section)| (stored.as_slice(), *section));
         writer.begin_stored_stream(&stream.labels, stream.covers, stored)?;
         for part in &stream.blocks {
-            let block = match table.block(&mut reader, part) {
+            let block = match table.block(&reader, part) {
                 Ok(block) => block,
                 Err(error) => {
                     let loss = loss_of_block(entry.partition, &stream.labels, part);

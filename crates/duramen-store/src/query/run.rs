@@ -8,6 +8,7 @@
 pub(super) mod count;
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -154,6 +155,9 @@ struct Candidate<'a> {
     gaps: bool,
 }
 
+/// Readers kept at most; each may hold a dictionary.
+const READERS_MAX: usize = 64;
+
 /// A table that may hold rows of the answer.
 struct Reading {
     live: Arc<Live>,
@@ -174,9 +178,24 @@ pub struct Rows {
     offsets: BTreeMap<u32, Nanoseconds>,
     explained: Explained,
     left: usize,
-    /// What the block that was read last was read with: making it anew costs as much as a block.
-    reader: Option<((usize, usize), StreamReader)>,
+    /// What blocks are read with, by table and stream.
+    readers: BTreeMap<(usize, usize), StreamReader>,
     noticed: Arc<Noticed>,
+}
+
+/// What the blocks of a stream are read with, made when it is needed first.
+fn reader<'r>(
+    readers: &'r mut BTreeMap<(usize, usize), StreamReader>,
+    place: (usize, usize),
+    table: &Table,
+) -> Result<&'r StreamReader, Error> {
+    if readers.len() >= READERS_MAX && !readers.contains_key(&place) {
+        readers.clear();
+    }
+    match readers.entry(place) {
+        Entry::Occupied(known) => Ok(known.into_mut()),
+        Entry::Vacant(vacant) => Ok(vacant.insert(table.stream(&table.index.streams[place.1])?)),
+    }
 }
 
 /// An open source's next row; the heap gives the one that comes first in the answer.
@@ -222,7 +241,7 @@ impl Rows {
             names: rows_names(core, &chunks, &query),
             offsets: core.offsets(),
             explained: Explained { tables: tables.len(), ..Explained::default() },
-            reader: None,
+            readers: BTreeMap::new(),
             noticed: core.noticed.clone(),
             query,
         };
@@ -408,10 +427,7 @@ impl Rows {
         let stream = &table.index.streams[stream];
         let entry = &stream.blocks[block];
         self.explained.blocks_read += 1;
-        if self.reader.as_ref().is_none_or(|(of, _)| *of != place) {
-            self.reader = Some((place, table.stream(stream)?));
-        }
-        let reader = &mut self.reader.as_mut().expect("set above").1;
+        let reader = reader(&mut self.readers, place, table)?;
         let text = table.text(reader, entry)?;
         self.explained.bytes_read += u64::from(entry.text.stored);
         let Some(meant) = meant(&self.query, &stream.labels) else { return Ok(None) };
@@ -419,8 +435,8 @@ impl Rows {
             return Ok(None);
         }
         self.explained.bytes_read += u64::from(entry.numbers.stored) + u64::from(entry.fields.stored);
-        let numbers = table.numbers(reader, entry)?;
-        let block = Block { numbers, text, fields: table.fields(reader, entry)? };
+        let numbers = table.numbers(entry)?;
+        let block = Block { numbers, text, fields: table.fields(entry)? };
         let matching = (0..block.numbers.len()).filter(|&row| {
             let (time, level) = (block.numbers.times[row], block.numbers.levels[row]);
             let (text, fields) = (block.text(row), block.fields(row));

@@ -1,9 +1,12 @@
 //! Reads one table: its index, its filters, a block at a time. Every byte is checked before it is believed; nothing is kept
 //! but the index.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use duramen_journal::disk::{Access, Disk, DiskFile, read_full_at};
+use zstd::dict::DecoderDictionary;
+use zstd::zstd_safe::DCtx;
 
 use crate::error::Error;
 use crate::format::table::block::Numbers;
@@ -80,7 +83,7 @@ impl Table {
         let tail = read_exact(&*file, &path, trailer_offset, TRAILER_BYTES)?;
         let trailer = Trailer::decode(&tail, &binding, bytes).map_err(|fault| told(fault, trailer_offset))?;
         let place = Place { file: &*file, path: &path, binding: &binding };
-        let index = place.section(trailer.index_offset, &trailer.index, &mut decompressor(&[], &path)?)?;
+        let index = place.section(trailer.index_offset, &trailer.index, None)?;
         let index = Index::decode(&index).ok_or_else(|| damaged(trailer.index_offset, "the index makes no sense"))?;
         let (filters_offset, filters) = index.filters;
         if filters_offset + u64::from(filters.stored) != trailer.index_offset {
@@ -112,21 +115,19 @@ impl Table {
 
     /// What a stream's blocks are read with.
     pub fn stream(&self, stream: &StreamEntry) -> Result<StreamReader, Error> {
-        let plain = decompressor(&[], &self.path)?;
-        let text = match &stream.dictionary {
+        let dictionary = match &stream.dictionary {
             None => None,
             Some((offset, section)) => {
-                let mut plain = decompressor(&[], &self.path)?;
-                let dictionary = self.place().section(*offset, section, &mut plain)?;
-                Some(decompressor(&dictionary, &self.path)?)
+                let bytes = self.place().section(*offset, section, None)?;
+                Some(DecoderDictionary::copy(&bytes))
             }
         };
-        Ok(StreamReader { plain, text })
+        Ok(StreamReader { dictionary })
     }
 
     /// A block's numbers.
-    pub fn numbers(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Numbers, Error> {
-        let bytes = self.place().section(block.offset, &block.numbers, &mut reader.plain)?;
+    pub fn numbers(&self, block: &BlockEntry) -> Result<Numbers, Error> {
+        let bytes = self.place().section(block.offset, &block.numbers, None)?;
         Numbers::decode(&bytes, block.rows as usize, block.text.raw, block.fields.raw).ok_or_else(|| {
             let reason = "the numbers of a block make no sense";
             Error::DamagedTable { path: self.path.clone(), offset: block.offset, reason }
@@ -134,35 +135,41 @@ impl Table {
     }
 
     /// A block's text, all rows' behind each other.
-    pub fn text(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Vec<u8>, Error> {
-        let StreamReader { plain, text } = reader;
-        self.place().section(block.text_offset(), &block.text, text.as_mut().unwrap_or(plain))
+    pub fn text(&self, reader: &StreamReader, block: &BlockEntry) -> Result<Vec<u8>, Error> {
+        self.place().section(block.text_offset(), &block.text, reader.dictionary.as_ref())
     }
 
     /// A block's fields, all rows' behind each other.
-    pub fn fields(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Vec<u8>, Error> {
-        self.place().section(block.fields_offset(), &block.fields, &mut reader.plain)
+    pub fn fields(&self, block: &BlockEntry) -> Result<Vec<u8>, Error> {
+        self.place().section(block.fields_offset(), &block.fields, None)
     }
 
     /// All of a block.
-    pub fn block(&self, reader: &mut StreamReader, block: &BlockEntry) -> Result<Block, Error> {
-        let numbers = self.numbers(reader, block)?;
-        Ok(Block { numbers, text: self.text(reader, block)?, fields: self.fields(reader, block)? })
+    pub fn block(&self, reader: &StreamReader, block: &BlockEntry) -> Result<Block, Error> {
+        let numbers = self.numbers(block)?;
+        Ok(Block { numbers, text: self.text(reader, block)?, fields: self.fields(block)? })
     }
 }
 
-/// The decompressors of one stream of one table.
+/// What one stream of one table is read with, beside the file.
 pub(crate) struct StreamReader {
-    plain: zstd::bulk::Decompressor<'static>,
-    text: Option<zstd::bulk::Decompressor<'static>>,
+    dictionary: Option<DecoderDictionary<'static>>,
 }
 
-fn decompressor(dictionary: &[u8], path: &Path) -> Result<zstd::bulk::Decompressor<'static>, Error> {
-    let made = match dictionary {
-        [] => zstd::bulk::Decompressor::new(),
-        _ => zstd::bulk::Decompressor::with_dictionary(dictionary),
-    };
-    made.map_err(|error| Error::io("prepare decompression for", path, error))
+/// Decompresses; `None`: the bytes are not what was compressed. A thread's context is made once: making one costs as much as a block.
+fn decompress(bytes: &[u8], raw: usize, dictionary: Option<&DecoderDictionary<'_>>) -> Option<Vec<u8>> {
+    thread_local! {
+        static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+    }
+    let mut out = Vec::with_capacity(raw);
+    let done = CONTEXT.with_borrow_mut(|context| {
+        let context = context.get_or_insert_with(DCtx::create);
+        match dictionary {
+            None => context.decompress(&mut out, bytes),
+            Some(dictionary) => context.decompress_using_ddict(&mut out, bytes, dictionary.as_ddict()),
+        }
+    });
+    (done == Ok(raw)).then_some(out)
 }
 
 /// A file, and what its checksums are bound to.
@@ -191,16 +198,14 @@ impl Place<'_> {
         &self,
         offset: u64,
         section: &Section,
-        decompressor: &mut zstd::bulk::Decompressor<'_>,
+        dictionary: Option<&DecoderDictionary<'_>>,
     ) -> Result<Vec<u8>, Error> {
         let stored = self.stored(offset, section)?;
         if section.stored == section.raw {
             return Ok(stored);
         }
-        match decompressor.decompress(&stored, section.raw as usize) {
-            Ok(raw) if raw.len() == section.raw as usize => Ok(raw),
-            _ => Err(self.damaged(offset, "a part cannot be decompressed")),
-        }
+        let raw = decompress(&stored, section.raw as usize, dictionary);
+        raw.ok_or_else(|| self.damaged(offset, "a part cannot be decompressed"))
     }
 }
 

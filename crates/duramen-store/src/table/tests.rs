@@ -62,9 +62,9 @@ fn read(folder: &Path) -> Result<Vec<(usize, i64, String)>, Error> {
     let table = Table::open(&*real::world().disk, folder, BINDING)?;
     let mut all = Vec::new();
     for (at, stream) in table.index.streams.iter().enumerate() {
-        let mut reader = table.stream(stream)?;
+        let reader = table.stream(stream)?;
         for entry in &stream.blocks {
-            let block = table.block(&mut reader, entry)?;
+            let block = table.block(&reader, entry)?;
             for row in 0..block.numbers.len() {
                 let text = String::from_utf8(block.text(row).to_vec()).unwrap();
                 assert_eq!(block.fields(row).get("k").is_some(), block.numbers.times[row] / 1_000_000 % 5 == 0);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 
-use super::{Candidate, Place, Reading, Rows, Scale};
+use super::{Candidate, Place, Reading, Rows, Scale, reader};
 use crate::chunk::Chunk;
 use crate::error::Error;
 use crate::query::{Explained, Query};
@@ -221,13 +221,10 @@ impl Rows {
             return Ok(());
         }
         self.explained.blocks_read += 1;
-        if self.reader.as_ref().is_none_or(|(of, _)| *of != place) {
-            self.reader = Some((place, table.stream(stream)?));
-        }
-        let reader = &mut self.reader.as_mut().expect("set above").1;
         let with_text = !self.query.filters.is_empty();
         let mut read = Block::default();
         if with_text {
+            let reader = reader(&mut self.readers, place, &table)?;
             read.text = table.text(reader, entry)?;
             self.explained.bytes_read += u64::from(entry.text.stored);
             if !self.query.filters.iter().all(|filter| filter.may_pass_in(&read.text)) {
@@ -236,10 +233,10 @@ impl Rows {
         }
         let with_fields = !self.query.fields.is_empty() || (of_stream.is_none() && tally.is_by_name());
         if with_fields {
-            read.fields = table.fields(reader, entry)?;
+            read.fields = table.fields(entry)?;
             self.explained.bytes_read += u64::from(entry.fields.stored);
         }
-        read.numbers = table.numbers(reader, entry)?;
+        read.numbers = table.numbers(entry)?;
         self.explained.bytes_read += u64::from(entry.numbers.stored);
         for row in 0..read.numbers.len() {
             let (time, level) = (read.numbers.times[row], read.numbers.levels[row]);
