@@ -1,5 +1,8 @@
-//! Which words a block may hold: a Bloom filter over the hashes of its tokens. Owns what a token is, and how it is hashed,
-//! as both are on disk. Pure.
+//! Which words a block may hold: two Bloom filters over the hashes of its tokens, one of words and one of tokens with a digit. Owns
+//! what a token is, and how it is hashed, as both are on disk. Pure.
+//!
+//! Logs are full of numbers that hardly anybody asks for, and of few words. Words get the bits that they need first, so that the
+//! numbers of a block do not make it look as if it held every word.
 //!
 //! Written here rather than taken from a crate because hash and bits are a stored format, which must not change with a
 //! dependency's version. B. Bloom, "Space/time trade-offs in hash coding", 1970; two hashes make all, Kirsch and
@@ -34,9 +37,18 @@ pub(crate) fn tokens(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| !is_token_byte(byte)).filter(|token| token.len() >= TOKEN_BYTES_MIN)
 }
 
-/// The hash of a token, its ASCII letters as small ones.
+/// Of a hash: the token has a digit.
+const NUMBER: u64 = 1;
+
+/// The hash of a token, its ASCII letters as small ones; the lowest bit says whether it has a digit.
 #[inline]
 pub(crate) fn hash(token: &[u8]) -> u64 {
+    let number = token.iter().any(u8::is_ascii_digit);
+    (mixed(token) & !NUMBER).max(2) | u64::from(number)
+}
+
+#[inline]
+fn mixed(token: &[u8]) -> u64 {
     let mut state = 0x9e37_79b9_7f4a_7c15 ^ token.len() as u64;
     let mut chunks = token.chunks_exact(8);
     for chunk in &mut chunks {
@@ -65,12 +77,15 @@ fn mix(state: u64, bytes: u64) -> u64 {
 pub(crate) struct TokenSet {
     slots: Vec<u64>,
     held: usize,
+    /// How many of them have a digit.
+    numbers: usize,
 }
 
 impl TokenSet {
     pub fn clear(&mut self) {
         self.slots.fill(0);
         self.held = 0;
+        self.numbers = 0;
     }
 
     /// Adds all tokens of a text.
@@ -101,11 +116,11 @@ impl TokenSet {
         if self.held * 2 >= self.slots.len() {
             let larger = vec![0; (self.slots.len() * 2).max(1024)];
             let before = std::mem::replace(&mut self.slots, larger);
-            self.held = 0;
+            (self.held, self.numbers) = (0, 0);
             before.into_iter().filter(|&slot| slot != 0).for_each(|slot| self.insert(slot));
         }
-        // Zero marks an empty slot.
-        self.insert(hash.max(1));
+        // Zero marks an empty slot; no hash is zero.
+        self.insert(hash);
     }
 
     fn insert(&mut self, hash: u64) {
@@ -116,6 +131,7 @@ impl TokenSet {
                 0 => {
                     self.slots[at] = hash;
                     self.held += 1;
+                    self.numbers += (hash & NUMBER) as usize;
                     return;
                 }
                 held if held == hash => return,
@@ -129,27 +145,57 @@ impl TokenSet {
         self.held
     }
 
-    /// The filter's bytes, at most so many: how many probes, then the bits. Empty: too few bits to be of use.
+    /// The filter's bytes, at most so many: the probes of words and of numbers, the bytes of the words' bits, their bits, the numbers'
+    /// bits. A part without probes says nothing. Empty: no part is of use.
     pub fn filter(&self, bytes_max: usize) -> Vec<u8> {
-        let bits_max = bytes_max.saturating_sub(1) as f64 * 8.0;
-        let per_token = (bits_max / self.held.max(1) as f64).min(BITS_PER_TOKEN_MAX);
-        if self.held == 0 {
-            // No tokens at all: a filter that says "no" to every word.
-            return vec![1, 0];
-        }
-        if per_token < BITS_PER_TOKEN_MIN {
+        let room = bytes_max.saturating_sub(HEAD_BYTES).min(usize::from(u16::MAX));
+        let words = Part::of(self.held - self.numbers, room);
+        let numbers = Part::of(self.numbers, room - words.bytes);
+        if words.probes == 0 && numbers.probes == 0 {
             return Vec::new();
         }
-        let bytes = ((self.held as f64 * per_token) as usize / 8).max(1);
-        let probes = ((per_token * std::f64::consts::LN_2).round() as u32).clamp(1, 8);
-        let mut filter = vec![0; 1 + bytes];
-        filter[0] = probes as u8;
+        let mut filter = vec![words.probes, numbers.probes];
+        filter.extend_from_slice(&(words.bytes as u16).to_le_bytes());
+        filter.resize(HEAD_BYTES + words.bytes + numbers.bytes, 0);
         for &hash in self.slots.iter().filter(|&&slot| slot != 0) {
-            for place in places(hash, probes, bytes) {
-                filter[1 + place / 8] |= 1 << (place % 8);
+            let (part, from) =
+                if hash & NUMBER == 0 { (&words, HEAD_BYTES) } else { (&numbers, HEAD_BYTES + words.bytes) };
+            if part.bytes > 0 {
+                for place in places(hash, u32::from(part.probes), part.bytes) {
+                    filter[from + place / 8] |= 1 << (place % 8);
+                }
             }
         }
         filter
+    }
+}
+
+/// Bytes before the bits.
+const HEAD_BYTES: usize = 4;
+
+/// The size of one of the two filters.
+struct Part {
+    /// 0: it is left out, and says nothing.
+    probes: u8,
+    bytes: usize,
+}
+
+impl Part {
+    fn of(tokens: usize, bytes_max: usize) -> Part {
+        if bytes_max == 0 {
+            return Part { probes: 0, bytes: 0 };
+        }
+        if tokens == 0 {
+            // No tokens at all: it says "no" to every one.
+            return Part { probes: 1, bytes: 1 };
+        }
+        let per_token = (bytes_max as f64 * 8.0 / tokens as f64).min(BITS_PER_TOKEN_MAX);
+        if per_token < BITS_PER_TOKEN_MIN {
+            return Part { probes: 0, bytes: 0 };
+        }
+        let bytes = ((tokens as f64 * per_token) as usize / 8).max(1);
+        let probes = (per_token * std::f64::consts::LN_2).round().clamp(1.0, 8.0) as u8;
+        Part { probes, bytes }
     }
 }
 
@@ -166,11 +212,13 @@ fn places(hash: u64, probes: u32, bytes: usize) -> impl Iterator<Item = usize> {
 
 /// Whether a block with this filter may hold a token of this hash.
 pub(crate) fn may_hold(filter: &[u8], hash: u64) -> bool {
-    let Some((&probes, bits)) = filter.split_first() else { return true };
-    if bits.is_empty() {
+    let Some((head, bits)) = filter.split_first_chunk::<HEAD_BYTES>() else { return true };
+    let words = usize::from(u16::from_le_bytes([head[2], head[3]])).min(bits.len());
+    let (probes, bits) = if hash & NUMBER == 0 { (head[0], &bits[..words]) } else { (head[1], &bits[words..]) };
+    if probes == 0 || bits.is_empty() {
         return true;
     }
-    places(hash.max(1), u32::from(probes), bits.len()).all(|place| bits[place / 8] & 1 << (place % 8) != 0)
+    places(hash, u32::from(probes), bits.len()).all(|place| bits[place / 8] & 1 << (place % 8) != 0)
 }
 
 #[cfg(test)]
@@ -190,7 +238,8 @@ mod tests {
     #[test]
     fn what_was_added_is_never_denied() {
         let mut set = TokenSet::default();
-        let words: Vec<String> = (0..3_000).map(|n| format!("word{n}")).collect();
+        let word = |n: usize| n.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect::<String>();
+        let words: Vec<String> = (0..3_000).map(|n| format!("word{}", word(n))).collect();
         words.iter().for_each(|word| set.add_text(word.as_bytes()));
         assert_eq!(set.len(), 3_000);
         for bytes_max in [600, 1_200, 4_000, 100_000] {
@@ -200,12 +249,20 @@ mod tests {
                 assert!(may_hold(&filter, hash(word.as_bytes())));
                 assert!(may_hold(&filter, hash(word.to_uppercase().as_bytes())), "case is folded");
             }
-            let wrong = (0..10_000).filter(|n| may_hold(&filter, hash(format!("other{n}").as_bytes()))).count();
+            let wrong =
+                (0..10_000).filter(|n| may_hold(&filter, hash(format!("other{}", word(*n)).as_bytes()))).count();
             let bound =
                 [6_000, 3_500, 200, 200][[600, 1_200, 4_000, 100_000].iter().position(|b| *b == bytes_max).unwrap()];
             assert!(wrong < bound, "{bytes_max} bytes: {wrong} of 10,000 wrong");
         }
-        assert!(set.filter(300).is_empty(), "under a bit and a half a token");
+        assert!(may_hold(&set.filter(300), hash(b"any")), "under a bit and a half a token it says nothing");
+        assert!(!may_hold(&set.filter(4_000), hash(b"1")), "there is no number");
+        // Numbers do not take the words' bits.
+        (0..3_000).for_each(|n| set.add_text(format!("{n} id{n}").as_bytes()));
+        let filter = set.filter(4_200);
+        let wrong = (0..10_000).filter(|n| may_hold(&filter, hash(format!("other{}", word(*n)).as_bytes()))).count();
+        assert!(wrong < 200 && words.iter().all(|word| may_hold(&filter, hash(word.as_bytes()))), "{wrong} wrong");
+        assert!((0..3_000).all(|n| may_hold(&filter, hash(n.to_string().as_bytes()))));
         assert!(may_hold(&[], 5), "no filter denies nothing");
         set.clear();
         assert!(!may_hold(&set.filter(100), hash(b"any")), "a block without tokens denies all");
