@@ -51,6 +51,18 @@ impl Chunk {
         self.len() * ROW_BYTES + self.text.len() + self.fields.len() + self.groups.len() * size_of::<Group>()
     }
 
+    /// Gives back memory that no row uses: what grew row by row may have twice what it needs.
+    pub fn shrink(&mut self) {
+        self.streams.shrink_to_fit();
+        self.times.shrink_to_fit();
+        self.levels.shrink_to_fit();
+        self.text_ends.shrink_to_fit();
+        self.field_ends.shrink_to_fit();
+        self.text.shrink_to_fit();
+        self.fields.shrink_to_fit();
+        self.groups.shrink_to_fit();
+    }
+
     /// Adds a row whose fields are given as their stored bytes.
     pub fn push(&mut self, stream: StreamId, time: Nanoseconds, level: Level, text: &[u8], fields: &[u8]) {
         self.streams.push(stream);

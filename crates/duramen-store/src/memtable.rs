@@ -25,13 +25,16 @@ struct Part {
 impl Part {
     fn share_open(&mut self) {
         if !self.open.is_empty() {
-            self.shared.push(Arc::new(std::mem::take(&mut self.open)));
+            let mut chunk = std::mem::take(&mut self.open);
+            chunk.shrink();
+            self.shared.push(Arc::new(chunk));
         }
     }
 
-    fn insert(&mut self, chunk: Chunk) {
+    fn insert(&mut self, mut chunk: Chunk) {
         if chunk.bytes() >= CHUNK_BYTES {
             self.share_open();
+            chunk.shrink();
             self.shared.push(Arc::new(chunk));
             return;
         }
