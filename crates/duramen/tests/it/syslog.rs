@@ -209,7 +209,12 @@ fn what_the_kernel_drops_is_counted() {
         (rows + lost == count && lost > 0).then_some(lost)
     });
     println!("{lost} of {count} were dropped, and counted");
+    let data = collector.data.clone();
     collector.stop();
+    // The first loss is told at once, the rest at the end: together they tell of all.
+    let told = crate::collector::rows(&data, r#"{duramen="events"} event=gap"#);
+    let told: u64 = told.iter().filter_map(|row| row["fields"]["rows"].as_str()?.parse::<u64>().ok()).sum();
+    assert_eq!(told, lost);
 }
 
 /// rsyslog reads a file and forwards it over TCP with octet counting, keeps what we cannot take while we are dead, and goes on.

@@ -17,7 +17,7 @@ mod socket;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use duramen_store::{Batch, Durability};
+use duramen_store::{Batch, Durability, Event, Level};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::input::syslog::frames::Framer;
@@ -57,6 +57,9 @@ impl Default for Bounds {
     }
 }
 
+/// Losses are told of this often at most.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// Syslog on one socket.
 pub struct Syslog {
     socket: Socket,
@@ -65,6 +68,9 @@ pub struct Syslog {
     connections: Vec<Peer>,
     /// What the kernel had dropped when it was looked up last.
     dropped: u64,
+    /// Of these, those that no gap tells of yet, and when one was told last.
+    untold: u64,
+    told: Option<Duration>,
     buffer: Vec<u8>,
 }
 
@@ -86,7 +92,16 @@ impl Syslog {
     pub fn new(address: &Address, labels: Vec<(String, String)>, bounds: Bounds) -> anyhow::Result<Syslog> {
         let socket = Socket::bind(address)?;
         let buffer = vec![0; if socket.is_datagram() { DATAGRAM_BYTES } else { READ_BYTES }];
-        Ok(Syslog { socket, bounds, rows: Rows::new(labels), connections: Vec::new(), dropped: 0, buffer })
+        Ok(Syslog {
+            socket,
+            bounds,
+            rows: Rows::new(labels),
+            connections: Vec::new(),
+            dropped: 0,
+            untold: 0,
+            told: None,
+            buffer,
+        })
     }
 
     /// The address as it was given by the system: `udp on 127.0.0.1:514`.
@@ -226,6 +241,30 @@ impl Syslog {
         let more = (dropped as u32).wrapping_sub(self.dropped as u32);
         self.dropped = dropped;
         Counters::add(&feed.counters.lost, u64::from(more));
+        self.untold += u64::from(more);
+    }
+
+    /// Stores a gap for what was dropped: the first at once, more of them together.
+    fn tell_dropped(&mut self, feed: &Feed, now: Duration, at_once: bool) {
+        let due = at_once || self.told.is_none_or(|told| now.saturating_sub(told) >= TELL_EVERY);
+        if self.untold == 0 || !due {
+            return;
+        }
+        let text = format!(
+            "syslog {}: the kernel dropped {} messages that were not read in time",
+            self.address(),
+            self.untold
+        );
+        let fields = vec![
+            ("cause", "dropped by the kernel".to_string()),
+            ("source", format!("syslog {}", self.address())),
+            ("rows", self.untold.to_string()),
+        ];
+        let event = Event { kind: "gap", level: Level::Warning, at: None, text, fields };
+        // A store that takes nothing now is told later.
+        if feed.store.tell(&event, None).is_ok() {
+            (self.untold, self.told) = (0, Some(now));
+        }
     }
 
     /// Reads what is there though a stop was asked for, and ends all connections.
@@ -243,6 +282,7 @@ impl Syslog {
             feed.append(&mut batch, Durability::Policy)?;
         }
         self.count_dropped(feed);
+        self.tell_dropped(feed, Duration::MAX, true);
         self.socket.leave();
         Ok(())
     }
@@ -270,6 +310,7 @@ impl Input for Syslog {
                 looked = clock.now();
                 self.connections.iter_mut().for_each(|peer| peer.idle += since);
                 self.count_dropped(feed);
+                self.tell_dropped(feed, looked, false);
             }
         }
     }
