@@ -9,6 +9,8 @@
 
 mod bad_input;
 #[cfg(feature = "daemon")]
+mod bad_rows;
+#[cfg(feature = "daemon")]
 mod collector;
 #[cfg(feature = "daemon")]
 mod curl;
