@@ -30,6 +30,9 @@ mod copy;
 mod core;
 mod covers;
 mod damage;
+#[cfg(any(test, feature = "decoders"))]
+#[doc(hidden)]
+pub mod decoders;
 mod error;
 mod flush;
 mod format;

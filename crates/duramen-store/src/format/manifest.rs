@@ -92,7 +92,8 @@ impl Manifest {
         Manifest::list(list).ok_or(Fault::Damaged("the manifest makes no sense"))
     }
 
-    fn list(list: &[u8]) -> Option<Manifest> {
+    /// Reads the list within a manifest.
+    pub fn list(list: &[u8]) -> Option<Manifest> {
         let mut reader = Reader::new(list);
         let next_table = reader.number()?;
         let mut tables = Vec::new();
