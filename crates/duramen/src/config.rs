@@ -127,6 +127,8 @@ pub struct PowerConfig {
     pub kernel: bool,
     /// Where the kernel tells of them.
     pub kernel_class: PathBuf,
+    /// Where systemd notes a shutdown that is scheduled.
+    pub shutdown_note: PathBuf,
 }
 
 /// Where syslog is taken.
@@ -210,6 +212,7 @@ impl Default for PowerConfig {
             nut: None,
             kernel: true,
             kernel_class: "/sys/class".into(),
+            shutdown_note: "/run/systemd/shutdown/scheduled".into(),
         }
     }
 }

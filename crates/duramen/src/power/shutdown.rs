@@ -10,8 +10,6 @@ use crate::power::Watch;
 use crate::power::sources::Word;
 use crate::stop::Stop;
 
-/// The note.
-pub const NOTE: &str = "/run/systemd/shutdown/scheduled";
 /// How long before the shutdown the machine is going.
 const NOTICE: i64 = 5_000_000;
 /// How often the note is looked for, and how long its word lasts.

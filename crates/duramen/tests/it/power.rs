@@ -152,6 +152,40 @@ fn the_kernel_says_how_it_is() {
     daemon.stop();
 }
 
+#[test]
+fn an_undervoltage_alarm_is_low_and_a_near_shutdown_is_going() {
+    let folder = Folder::new();
+    let (sensor, note) = (folder.join("class/hwmon/hwmon0"), folder.join("scheduled"));
+    fs::create_dir_all(&sensor).expect("made");
+    fs::write(sensor.join("name"), "rpi_volt\n").expect("written");
+    fs::write(sensor.join("in0_lcrit_alarm"), "0\n").expect("written");
+    let daemon = start(&folder.join("data"), &[], |command| {
+        command
+            .env("DURAMEN__POWER__KERNEL", "true")
+            .env("DURAMEN__POWER__KERNEL_CLASS", folder.join("class"))
+            .env("DURAMEN__POWER__SHUTDOWN_NOTE", &note);
+    });
+    assert_eq!(status(&daemon.data)["power"], "mains");
+    fs::write(sensor.join("in0_lcrit_alarm"), "1\n").expect("written");
+    wait_power(&daemon, "low");
+    assert_eq!(ingest(&daemon, "taken at low\n"), 200);
+    let told = status(&daemon.data);
+    assert_eq!(told["durable"], told["appended"], "{told}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let far = now.as_micros() + 3_600_000_000;
+    fs::write(&note, format!("USEC={far}\nMODE=poweroff\n")).expect("written");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(status(&daemon.data)["power"], "low", "an hour is far");
+    fs::write(&note, format!("USEC={}\nMODE=poweroff\n", now.as_micros() + 2_000_000)).expect("written");
+    wait_power(&daemon, "going");
+    assert_eq!(ingest(&daemon, "refused at going\n"), 503);
+    // Called off: what it said lasts for some seconds, then the alarm counts again.
+    fs::remove_file(&note).expect("removed");
+    wait_power(&daemon, "low");
+    assert_eq!(ingest(&daemon, "taken again\n"), 200);
+    daemon.stop();
+}
+
 /// A UPS daemon that says what it is told to, or nothing.
 fn fake_upsd(status: Arc<Mutex<Option<String>>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -105,7 +104,7 @@ fn start_power(daemon: &mut Daemon, arguments: &Run, signals: signal_hook::itera
         let (watch, stop) = (watch.clone(), stop.clone());
         daemon.spawn("supply", move || kernel.run(&watch, &stop))?;
     }
-    daemon.spawn("shutdown", move || power::shutdown::run(Path::new(power::shutdown::NOTE), &watch, &stop))
+    daemon.spawn("shutdown", move || power::shutdown::run(&settings.shutdown_note, &watch, &stop))
 }
 
 /// Starts the inputs that were named; without any, standard input if something comes from there, else the system's logs.
