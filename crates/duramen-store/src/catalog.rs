@@ -97,7 +97,9 @@ pub(crate) struct LostTable {
 
 /// What the manifest says of a table.
 pub(crate) fn entry_of(number: u64, bytes: u64, index: &Index) -> TableEntry {
-    let further = index.streams.iter().filter(|stream| stream.covers > index.covers);
+    let streams = index.streams.iter().map(|stream| (&stream.labels, stream.covers));
+    let further = streams.filter(|(_, covers)| *covers > index.covers);
+    let furthest = index.series.iter().map(|series| series.covers).filter(|&covers| covers > index.covers).max();
     TableEntry {
         number,
         bytes,
@@ -107,7 +109,10 @@ pub(crate) fn entry_of(number: u64, bytes: u64, index: &Index) -> TableEntry {
         times: index.times().unwrap_or((0, 0)),
         text_bytes: index.blocks().map(|block| u64::from(block.text.raw)).sum(),
         covers: index.covers,
-        stream_covers: further.map(|stream| (stream.labels.as_bytes().to_vec(), stream.covers)).collect(),
+        stream_covers: further
+            .map(|(labels, covers)| (labels.as_bytes().to_vec(), covers))
+            .chain(furthest.map(|covers| (Vec::new(), covers)))
+            .collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use duramen_journal::Sequence;
 
+use crate::memtable::Columns;
 use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId};
 
 /// The number of a stream in this store, given when it is first named.
@@ -46,23 +47,6 @@ impl Chunk {
         self.streams.is_empty()
     }
 
-    /// Bytes that its rows take in memory.
-    pub fn bytes(&self) -> usize {
-        self.len() * ROW_BYTES + self.text.len() + self.fields.len() + self.groups.len() * size_of::<Group>()
-    }
-
-    /// Gives back memory that no row uses: what grew row by row may have twice what it needs.
-    pub fn shrink(&mut self) {
-        self.streams.shrink_to_fit();
-        self.times.shrink_to_fit();
-        self.levels.shrink_to_fit();
-        self.text_ends.shrink_to_fit();
-        self.field_ends.shrink_to_fit();
-        self.text.shrink_to_fit();
-        self.fields.shrink_to_fit();
-        self.groups.shrink_to_fit();
-    }
-
     /// Adds a row whose fields are given as their stored bytes.
     pub fn push(&mut self, stream: StreamId, time: Nanoseconds, level: Level, text: &[u8], fields: &[u8]) {
         self.streams.push(stream);
@@ -101,9 +85,42 @@ impl Chunk {
     pub fn arrival(&self, row: usize) -> Arrival {
         self.group(row).arrival
     }
+}
 
-    /// Adds another chunk's rows, with their groups.
-    pub fn extend(&mut self, other: &Chunk) {
+impl Columns for Chunk {
+    fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    fn streams(&self) -> &[StreamId] {
+        &self.streams
+    }
+
+    /// Bytes of its text and fields.
+    fn weight(&self, row: usize) -> usize {
+        self.text(row).len() + self.field_bytes(row).len()
+    }
+
+    fn sequences(&self) -> Option<(Sequence, Sequence)> {
+        Some((self.groups.first()?.sequence, self.groups.last()?.sequence))
+    }
+
+    fn bytes(&self) -> usize {
+        self.len() * ROW_BYTES + self.text.len() + self.fields.len() + self.groups.len() * size_of::<Group>()
+    }
+
+    fn shrink(&mut self) {
+        self.streams.shrink_to_fit();
+        self.times.shrink_to_fit();
+        self.levels.shrink_to_fit();
+        self.text_ends.shrink_to_fit();
+        self.field_ends.shrink_to_fit();
+        self.text.shrink_to_fit();
+        self.fields.shrink_to_fit();
+        self.groups.shrink_to_fit();
+    }
+
+    fn extend(&mut self, other: &Chunk) {
         let (rows, text, fields) = (self.len(), self.text.len() as u32, self.fields.len() as u32);
         self.streams.extend_from_slice(&other.streams);
         self.times.extend_from_slice(&other.times);
@@ -115,8 +132,7 @@ impl Chunk {
         self.groups.extend(other.groups.iter().map(|group| Group { from: group.from + rows, ..*group }));
     }
 
-    /// Its rows that `keep` names, each with the id that it has.
-    pub fn filtered(&self, mut keep: impl FnMut(usize) -> bool) -> Chunk {
+    fn filtered(&self, mut keep: impl FnMut(usize) -> bool) -> Chunk {
         let mut kept = Chunk::default();
         let mut last = None;
         for row in 0..self.len() {
@@ -140,8 +156,7 @@ impl Chunk {
         kept
     }
 
-    /// Gives up the rows of all records above a sequence.
-    pub fn truncate_above(&mut self, sequence: Sequence) {
+    fn truncate_above(&mut self, sequence: Sequence) {
         let keep = self.groups.partition_point(|group| group.sequence <= sequence);
         let rows = self.groups.get(keep).map_or(self.len(), |group| group.from);
         self.groups.truncate(keep);

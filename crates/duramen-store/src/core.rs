@@ -1,7 +1,7 @@
 //! What the parts of an open store share: the journal, the state of writing, the view, the tables. Owns the order of locks and
 //! the one background thread's loop; each kind of work stands in a module of its own.
 //!
-//! Locks, in the order in which they are taken: `merge`, `sealing`, `manifest`, `pins`, `write`, `streams`, `view`, `clock`. None is held
+//! Locks, in the order in which they are taken: `stage`, `merge`, `sealing`, `manifest`, `pins`, `write`, `streams`, `view`, `clock`. None is held
 //! while a table is written, but `sealing`, which only other sealing waits for.
 
 use std::collections::BTreeSet;
@@ -23,6 +23,7 @@ use crate::lock;
 use crate::options::Options;
 use crate::row::Arrival;
 use crate::session::Clock;
+use crate::stage::Stage;
 use crate::stats::Stats;
 use crate::stream::{Stream, Streams};
 use crate::view::{OpenTables, View};
@@ -47,6 +48,10 @@ pub(crate) struct Core {
     pub open_tables: OpenTables,
     /// The journal's segment that is being written begins here.
     pub segment_first: Arc<AtomicU64>,
+    /// While it is this one, the journal is not too long.
+    pub short_since: AtomicU64,
+    /// Samples that came one by one, and are appended together.
+    pub stage: Mutex<Stage>,
     /// The number of the next table.
     pub next_table: AtomicU64,
     pub clock: Mutex<Clock>,
@@ -82,15 +87,18 @@ pub(crate) struct Core {
     pub sealed: AtomicU32,
 }
 
+/// The place of samples among the kinds of what is stored; that of rows is 0.
+pub(crate) const SAMPLES: usize = 1;
+
 /// The manifest, and what is to be written of it.
 #[derive(Debug, Default)]
 pub(crate) struct ManifestState {
     pub manifest: Manifest,
     /// It differs from what is on disk.
     pub changed: bool,
-    /// All rows below this sequence are in tables that the manifest lists.
-    pub sealed_below: Sequence,
-    /// The same when the journal was released last.
+    /// All rows, and all samples, below these sequences are in tables.
+    pub sealed_below: [Sequence; 2],
+    /// Of the journal is released what is below this sequence.
     pub released_below: Sequence,
 }
 
@@ -142,7 +150,7 @@ impl Core {
             if self.stopped.load(Ordering::Acquire) {
                 break;
             }
-            let timeout = if result.is_ok() { IDLE } else { IDLE * 2 };
+            let timeout = if result.is_ok() { self.rest(IDLE) } else { IDLE * 2 };
             self.world.environment.wait(&self.work, seen, Some(timeout));
         }
     }
@@ -151,8 +159,11 @@ impl Core {
     pub fn tend(&self) -> Result<(), Error> {
         let space = self.watch_space();
         self.tell_damage()?;
+        self.append_staged()?;
+        self.shorten_journal()?;
         while self.seal_oldest()? {}
         self.seal_wanted()?;
+        self.seal_due_samples()?;
         self.settle_manifest()?;
         self.remove_retired()?;
         if self.is_inline() {
@@ -170,6 +181,7 @@ impl Core {
 
     pub fn close(&self) -> Result<(), Error> {
         if !self.ended.swap(true, Ordering::AcqRel) {
+            self.append_staged()?;
             // What cannot be noted is told as an outage by the next opening, which is true then.
             let _ = self.end_session();
         }
@@ -177,6 +189,7 @@ impl Core {
     }
 
     pub fn sync(&self) -> Result<(), Error> {
+        self.append_staged()?;
         self.journal.sync()?;
         Ok(())
     }

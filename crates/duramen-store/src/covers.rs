@@ -6,6 +6,7 @@ use duramen_journal::Sequence;
 
 use crate::format::manifest::TableEntry;
 use crate::format::table::Partition;
+use crate::labels::Labels;
 
 /// Which of the journal's rows are in tables: those of a partition below a sequence, some streams' further.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,21 @@ impl Covers {
         covers
     }
 
+    /// Adds how far single streams of a partition are covered, as a table's index says.
+    pub fn add_streams<'a>(&mut self, partition: Partition, further: impl IntoIterator<Item = (&'a Labels, Sequence)>) {
+        let (_, streams) = self.partitions.entry(partition).or_default();
+        for (labels, covers) in further {
+            let known = streams.entry(labels.as_bytes().to_vec()).or_default();
+            *known = (*known).max(covers);
+        }
+    }
+
+    /// Below which sequence tables say that they have all of a stream.
+    pub fn of_stream(&self, partition: Partition, labels: &[u8]) -> Sequence {
+        let Some((below, streams)) = self.partitions.get(&partition) else { return 0 };
+        streams.get(labels).map_or(*below, |further| (*below).max(*further))
+    }
+
     /// Whether a record of this sequence may have rows that are in tables.
     pub fn may_hold(&self, sequence: Sequence) -> bool {
         self.partitions
@@ -36,8 +52,7 @@ impl Covers {
 
     /// Whether the tables say that they have the rows of this stream in this record.
     pub fn holds(&self, partition: Partition, labels: &[u8], sequence: Sequence) -> bool {
-        let Some((below, streams)) = self.partitions.get(&partition) else { return false };
-        sequence < *below || streams.get(labels).is_some_and(|further| sequence < *further)
+        sequence < self.of_stream(partition, labels)
     }
 
     /// All rows below this sequence were once handed over to tables, whatever their partition: a sealing takes all.

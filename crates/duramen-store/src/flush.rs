@@ -13,12 +13,14 @@ use std::sync::atomic::Ordering;
 
 use duramen_journal::{Append, Batch, Class, Sequence};
 
-use crate::core::Core;
+use crate::core::{Core, ManifestState, SAMPLES};
 use crate::error::Error;
 use crate::format::batch::{KIND_POSITION, KIND_STREAM, LOG, put_position, put_stream};
 use crate::lock;
+use crate::options::SERIES_SAMPLES_MIN;
 use crate::power::{Power, Seal};
 use crate::row::Level;
+use crate::seal::samples::seal_samples;
 use crate::seal::{Sealing, ranks, seal};
 use crate::session::Event;
 use crate::table;
@@ -65,15 +67,20 @@ impl Core {
     }
 
     fn write_tables(&self, sealed: &Sealed) -> Result<(), Unfinished> {
-        let chunks = sealed.rows.chunks();
-        let (labels, ranks) = ranks(&chunks, &lock(&self.streams));
+        let kind = usize::from(sealed.rows.is_empty());
         let sealing = Sealing {
             catalog: &self.catalog,
-            covers: if sealed.partial { lock(&self.manifest).sealed_below } else { sealed.below },
+            covers: if sealed.partial { lock(&self.manifest).sealed_below[kind] } else { sealed.below },
             stream_covers: if sealed.partial { sealed.below } else { 0 },
             options: WriterOptions { compression: self.options.compression },
             next_number: &|| self.next_table.fetch_add(1, Ordering::Relaxed),
         };
+        if kind == SAMPLES {
+            let chunks = sealed.samples.chunks();
+            return seal_samples(&chunks, &self.streams, &sealing, &mut lock(&sealed.done));
+        }
+        let chunks = sealed.rows.chunks();
+        let (labels, ranks) = ranks(&chunks, &lock(&self.streams));
         seal(&chunks, &labels, &ranks, &sealing, &mut lock(&sealed.done))
     }
 
@@ -90,7 +97,8 @@ impl Core {
         state.manifest.tables.extend(entries);
         state.manifest.tables.sort_by_key(|entry| entry.number);
         if !sealed.partial {
-            state.sealed_below = state.sealed_below.max(sealed.below);
+            let kind = usize::from(sealed.rows.is_empty());
+            state.sealed_below[kind] = state.sealed_below[kind].max(sealed.below);
         }
         state.changed = true;
     }
@@ -105,10 +113,14 @@ impl Core {
                 state.changed = false;
             }
             // While the journal is being read, later rows may still need what its first segments define.
-            if state.sealed_below == state.released_below || self.replaying.load(Ordering::Acquire) {
+            if self.replaying.load(Ordering::Acquire) {
                 return Ok(());
             }
-            state.sealed_below
+            let below = self.unsealed_from(&state);
+            if below <= state.released_below {
+                return Ok(());
+            }
+            below
         };
         let pins = lock(&self.pins);
         if *pins > 0 {
@@ -120,6 +132,13 @@ impl Core {
         Ok(())
     }
 
+    /// All rows and samples of records below this sequence are in tables, and records from there on can be read without them.
+    fn unsealed_from(&self, state: &ManifestState) -> Sequence {
+        let all = state.sealed_below.into_iter().max().unwrap_or(0);
+        // Whatever is appended now comes later than what was sealed last.
+        lock(&self.view).first_sequence().map_or(all, |first| first.min(all))
+    }
+
     /// The manifest's `next_table`: tables from there on that it does not list count.
     fn next_listed(&self, tables: &[crate::format::manifest::TableEntry]) -> u64 {
         tables.last().map_or(1, |last| last.number + 1)
@@ -127,6 +146,7 @@ impl Core {
 
     /// Releases whole segments below a sequence.
     fn release(&self, below: Sequence) -> Result<(), Error> {
+        let below = lock(&self.write).chain.kept_for(below);
         let firsts = self.journal.segments().into_iter().map(|segment| segment.first);
         let Some(kept) = firsts.filter(|&first| first <= below).max().filter(|&first| first > self.journal.first())
         else {
@@ -134,6 +154,7 @@ impl Core {
         };
         self.carry_forward(kept)?;
         self.journal.release(kept)?;
+        lock(&self.write).chain.released(kept);
         Ok(())
     }
 
@@ -145,7 +166,11 @@ impl Core {
         {
             let view = lock(&self.view);
             used.extend(view.active.streams());
-            view.sealed.iter().for_each(|sealed| used.extend(sealed.rows.streams()));
+            used.extend(view.samples.streams());
+            for sealed in &view.sealed {
+                used.extend(sealed.rows.streams());
+                used.extend(sealed.samples.streams());
+            }
         }
         used.sort_unstable();
         used.dedup();
@@ -201,19 +226,80 @@ impl Core {
         self.catalog.remove(gone)
     }
 
-    /// Seals all rows in memory.
+    /// Seals all rows and samples in memory.
     pub fn seal_all(&self) -> Result<(), Error> {
         while self.seal_oldest()? {}
+        self.rotate_all();
+        while self.seal_oldest()? {}
+        self.settle_manifest()
+    }
+
+    /// Hands over to be sealed what is in memory, of each kind of which nothing waits for it.
+    fn rotate_all(&self) {
+        let mut write = lock(&self.write);
+        self.settle(&mut write);
+        let mut view = lock(&self.view);
+        let below = self.journal.appended() + 1;
+        if !view.active.is_empty() && !view.seals_rows() {
+            self.rotate_rows(&mut view, below);
+        }
+        if !view.samples.is_empty() && !view.seals_samples() {
+            self.rotate_samples(&mut view, below);
+        }
+    }
+
+    /// Whether the journal has more segments than it should have, because of what no table has.
+    pub fn journal_is_long(&self) -> bool {
+        let segment = self.segment_first.load(Ordering::Acquire);
+        if self.short_since.load(Ordering::Relaxed) == segment {
+            return false;
+        }
+        let Some(first) = lock(&self.view).first_sequence() else { return false };
+        let held = 1 + self.journal.segments().iter().filter(|segment| segment.first > first).count();
+        if held <= self.options.segments_max {
+            self.short_since.store(segment, Ordering::Relaxed);
+        }
+        held > self.options.segments_max
+    }
+
+    /// Hands over all that is in memory if the journal is too long.
+    pub fn shorten_journal(&self) -> Result<(), Error> {
+        if self.journal_is_long() {
+            self.rotate_all();
+        }
+        Ok(())
+    }
+
+    /// Seals samples that are due: of series that have many, when there are many in all; all of them, when they are old.
+    pub fn seal_due_samples(&self) -> Result<(), Error> {
+        let now = self.world.environment.now();
+        let (many, old) = {
+            let view = lock(&self.view);
+            let many = view.samples.len() >= view.samples_tried + self.options.buffer_samples;
+            let old = view.samples_since.is_some_and(|since| now.saturating_sub(since) >= self.options.buffer_age);
+            (many && !view.seals_samples(), old && !view.seals_samples())
+        };
+        if !many && !old {
+            return Ok(());
+        }
         {
             let mut write = lock(&self.write);
             self.settle(&mut write);
             let mut view = lock(&self.view);
-            if !view.active.is_empty() && view.sealed.is_empty() {
-                self.rotate(&mut view, self.journal.appended() + 1);
+            let below = self.journal.appended() + 1;
+            if old {
+                self.rotate_samples(&mut view, below);
+            } else {
+                let samples = view.samples.take_large(SERIES_SAMPLES_MIN);
+                view.samples_tried = view.samples.len();
+                if !samples.is_empty() {
+                    let sealed = Sealed { samples, below, partial: true, ..Sealed::default() };
+                    view.sealed.push_back(Arc::new(sealed));
+                }
             }
         }
         while self.seal_oldest()? {}
-        self.settle_manifest()
+        Ok(())
     }
 
     /// Seals the rows of streams that have many in memory.
@@ -223,13 +309,13 @@ impl Core {
             let mut write = lock(&self.write);
             self.settle(&mut write);
             let mut view = lock(&self.view);
-            if !view.sealed.is_empty() {
+            if view.seals_rows() {
                 return Ok(());
             }
             let rows = view.active.take_large(bytes_min);
             if !rows.is_empty() {
                 let below = self.journal.appended() + 1;
-                view.sealed.push_back(Arc::new(Sealed { rows, below, partial: true, done: Default::default() }));
+                view.sealed.push_back(Arc::new(Sealed { rows, below, partial: true, ..Sealed::default() }));
             }
         }
         while self.seal_oldest()? {}
@@ -245,6 +331,7 @@ impl Core {
         self.takes_rows.store(behaviour.takes_rows, Ordering::Release);
         self.set_compaction(behaviour.compaction);
         if power > Power::Mains {
+            self.append_staged()?;
             self.journal.sync()?;
         }
         let level = if power > before { Level::Warning } else { Level::Notice };

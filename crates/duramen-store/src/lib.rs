@@ -6,14 +6,15 @@ pub use crate::compaction::Compaction;
 pub use crate::error::Error;
 pub use crate::format::table::Partition;
 pub use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, is_name};
-pub use crate::options::{DiskFull, Options};
+pub use crate::options::{DiskFull, Options, SERIES_SAMPLES_MIN};
 pub use crate::power::{Behaviour, Change, Machine, Power, Seal, Signal};
 pub use crate::query::{
     By, Counts, Direction, Explained, FieldFilter, Filter, Matcher, Operator, ParseError, Query, Row, Rows, Selector,
-    Series,
+    Series, SeriesIter, SeriesSamples, Summary,
 };
 pub use crate::report::Report;
 pub use crate::row::{Arrival, Fields, Level, Nanoseconds, RowId, TimeBase};
+pub use crate::sample::{STALE, Sample, is_stale};
 pub use crate::session::{EVENTS, Event, Outage};
 pub use crate::stats::Stats;
 pub use crate::store::{Durability, Receipt, Store};
@@ -43,11 +44,14 @@ mod open;
 mod options;
 mod power;
 mod query;
+mod replay;
 mod report;
 mod row;
+mod sample;
 mod seal;
 mod session;
 mod space;
+mod stage;
 mod stats;
 mod store;
 mod stream;

@@ -12,17 +12,49 @@ use duramen_journal::Sequence;
 use crate::chunk::{Chunk, StreamId};
 use crate::row::TimeBase;
 
+/// Columns of rows of one kind, in the order in which they came.
+pub(crate) trait Columns: Clone + Default + std::fmt::Debug {
+    /// Rows in it.
+    fn len(&self) -> usize;
+    /// Bytes that its rows take in memory.
+    fn bytes(&self) -> usize;
+    /// The stream of each row.
+    fn streams(&self) -> &[StreamId];
+    /// What a row counts for when the streams that have much are looked for.
+    fn weight(&self, row: usize) -> usize;
+    /// The first and the last record that it has rows of.
+    fn sequences(&self) -> Option<(Sequence, Sequence)>;
+    /// Gives back memory that no row uses.
+    fn shrink(&mut self);
+    /// Adds another one's rows.
+    fn extend(&mut self, other: &Self);
+    /// The rows that `keep` names.
+    fn filtered(&self, keep: impl FnMut(usize) -> bool) -> Self;
+    /// Gives up the rows of all records above a sequence.
+    fn truncate_above(&mut self, sequence: Sequence);
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Bytes at which a chunk is shared as it is.
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// The rows of one time base.
-#[derive(Clone, Debug, Default)]
-struct Part {
-    shared: Vec<Arc<Chunk>>,
-    open: Chunk,
+#[derive(Clone, Debug)]
+struct Part<C> {
+    shared: Vec<Arc<C>>,
+    open: C,
 }
 
-impl Part {
+impl<C: Default> Default for Part<C> {
+    fn default() -> Self {
+        Part { shared: Vec::new(), open: C::default() }
+    }
+}
+
+impl<C: Columns> Part<C> {
     fn share_open(&mut self) {
         if !self.open.is_empty() {
             let mut chunk = std::mem::take(&mut self.open);
@@ -31,7 +63,7 @@ impl Part {
         }
     }
 
-    fn insert(&mut self, mut chunk: Chunk) {
+    fn insert(&mut self, mut chunk: C) {
         if chunk.bytes() >= CHUNK_BYTES {
             self.share_open();
             chunk.shrink();
@@ -46,30 +78,49 @@ impl Part {
 }
 
 /// Rows, and how many bytes they take.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Memtable {
-    parts: BTreeMap<TimeBase, Part>,
+#[derive(Clone, Debug)]
+pub(crate) struct Memtable<C = Chunk> {
+    parts: BTreeMap<TimeBase, Part<C>>,
+    rows: usize,
     bytes: usize,
 }
 
-impl Memtable {
+impl<C> Default for Memtable<C> {
+    fn default() -> Self {
+        Memtable { parts: BTreeMap::new(), rows: 0, bytes: 0 }
+    }
+}
+
+impl<C: Columns> Memtable<C> {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.rows == 0
     }
 
-    pub fn insert(&mut self, base: TimeBase, chunk: Chunk) {
+    /// Rows in it.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// The first record that it has rows of.
+    pub fn first_sequence(&self) -> Option<Sequence> {
+        let first = |part: &Part<C>| part.shared.first().map_or(part.open.sequences(), |chunk| chunk.sequences());
+        self.parts.values().filter_map(first).map(|(first, _)| first).min()
+    }
+
+    pub fn insert(&mut self, base: TimeBase, chunk: C) {
         if !chunk.is_empty() {
+            self.rows += chunk.len();
             self.bytes += chunk.bytes();
             self.parts.entry(base).or_default().insert(chunk);
         }
     }
 
     /// All rows, as they are now.
-    pub fn chunks(&self) -> Vec<(TimeBase, Arc<Chunk>)> {
+    pub fn chunks(&self) -> Vec<(TimeBase, Arc<C>)> {
         let mut all = Vec::new();
         for (&base, part) in &self.parts {
             all.extend(part.shared.iter().map(|chunk| (base, chunk.clone())));
@@ -80,19 +131,31 @@ impl Memtable {
         all
     }
 
-    /// Takes out all rows of streams that have so many bytes of them.
-    pub fn take_large(&mut self, bytes_min: usize) -> Memtable {
-        let mut sizes: BTreeMap<StreamId, usize> = BTreeMap::new();
+    /// Takes out all rows of streams whose rows weigh so much together.
+    pub fn take_large(&mut self, weight_min: usize) -> Memtable<C> {
+        let mut weights: BTreeMap<StreamId, usize> = BTreeMap::new();
         for (_, chunk) in self.chunks() {
-            for row in 0..chunk.len() {
-                *sizes.entry(chunk.streams[row]).or_default() += chunk.text(row).len() + chunk.field_bytes(row).len();
+            let mut run: Option<(StreamId, usize)> = None;
+            for (row, &stream) in chunk.streams().iter().enumerate() {
+                match &mut run {
+                    Some((of, weight)) if *of == stream => *weight += chunk.weight(row),
+                    _ => {
+                        let ended = run.replace((stream, chunk.weight(row)));
+                        ended.into_iter().for_each(|(of, weight)| *weights.entry(of).or_default() += weight);
+                    }
+                }
             }
+            run.into_iter().for_each(|(of, weight)| *weights.entry(of).or_default() += weight);
         }
-        let large = |stream: StreamId| sizes.get(&stream).is_some_and(|&bytes| bytes >= bytes_min);
+        weights.retain(|_, weight| *weight >= weight_min);
         let (mut taken, mut left) = (Memtable::default(), Memtable::default());
+        if weights.is_empty() {
+            return taken;
+        }
+        let large = |stream: &StreamId| weights.contains_key(stream);
         for (base, chunk) in self.chunks() {
-            taken.insert(base, chunk.filtered(|row| large(chunk.streams[row])));
-            left.insert(base, chunk.filtered(|row| !large(chunk.streams[row])));
+            taken.insert(base, chunk.filtered(|row| large(&chunk.streams()[row])));
+            left.insert(base, chunk.filtered(|row| !large(&chunk.streams()[row])));
         }
         *self = left;
         taken
@@ -100,15 +163,16 @@ impl Memtable {
 
     /// Gives up the rows of records above a sequence.
     pub fn truncate_above(&mut self, sequence: Sequence) {
-        self.bytes = 0;
+        (self.rows, self.bytes) = (0, 0);
         for part in self.parts.values_mut() {
             part.open.truncate_above(sequence);
             for chunk in &mut part.shared {
-                if chunk.groups.last().is_some_and(|group| group.sequence > sequence) {
+                if chunk.sequences().is_some_and(|(_, last)| last > sequence) {
                     Arc::make_mut(chunk).truncate_above(sequence);
                 }
             }
             part.shared.retain(|chunk| !chunk.is_empty());
+            self.rows += part.open.len() + part.shared.iter().map(|chunk| chunk.len()).sum::<usize>();
             self.bytes += part.open.bytes() + part.shared.iter().map(|chunk| chunk.bytes()).sum::<usize>();
         }
     }
@@ -118,7 +182,7 @@ impl Memtable {
         let mut all: Vec<StreamId> = Vec::new();
         for part in self.parts.values() {
             for chunk in part.shared.iter().map(|chunk| &**chunk).chain([&part.open]) {
-                all.extend_from_slice(&chunk.streams);
+                all.extend_from_slice(chunk.streams());
                 all.sort_unstable();
                 all.dedup();
             }
@@ -144,13 +208,13 @@ mod tests {
 
     #[test]
     fn what_was_put_in_is_there_until_it_is_cut() {
-        let mut memtable = Memtable::default();
+        let mut memtable = Memtable::<Chunk>::default();
         for sequence in 1..=40 {
             let rows = if sequence % 10 == 0 { 10_000 } else { 7 };
             let base = if sequence % 4 == 0 { TimeBase::Boot(1) } else { TimeBase::Wall };
             memtable.insert(base, chunk(sequence, rows));
         }
-        let count = |memtable: &Memtable| memtable.chunks().iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
+        let count = |memtable: &Memtable<Chunk>| memtable.chunks().iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
         assert_eq!(count(&memtable), 36 * 7 + 4 * 10_000);
         assert_eq!(memtable.streams(), [StreamId(0), StreamId(1), StreamId(2)]);
         memtable.truncate_above(20);
@@ -158,6 +222,8 @@ mod tests {
         let bytes: usize = memtable.chunks().iter().map(|(_, chunk)| chunk.bytes()).sum();
         assert_eq!(memtable.bytes(), bytes);
         let before = count(&memtable);
+        assert_eq!(memtable.len(), before);
+        assert_eq!(memtable.first_sequence(), Some(1));
         let taken = memtable.take_large(1);
         assert_eq!((count(&taken), count(&memtable)), (before, 0));
         memtable = taken;

@@ -1,4 +1,4 @@
-//! Opening: the journal, the tables, then the rows that only the journal has. Owns the order; changes nothing that a second try
+//! Opening: the journal, the tables, then what only the journal has. Owns the order; changes nothing that a second try
 //! would not find the same.
 //!
 //! The journal is read twice: once for streams and positions, which may stand behind the rows that they belong to, once for the
@@ -12,17 +12,16 @@ use duramen_journal::disk::World;
 use duramen_journal::{Journal, Sequence};
 
 use crate::catalog::{Catalog, Found, LostTable};
-use crate::chunk::Chunk;
 use crate::core::{Core, ManifestState, SegmentWatch};
 use crate::covers::Covers;
 use crate::error::Error;
-use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_STREAM, position, rows, stream};
-use crate::format::table::Partition;
+use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_SAMPLES, KIND_STREAM, position, stream};
+use crate::format::manifest::TableEntry;
 use crate::lock;
 use crate::options::{KIND, Options};
+use crate::replay::{Missed, Replayed, replay};
 use crate::report::Report;
-use crate::row::{Arrival, Level, TimeBase};
-use crate::seal::lost_labels;
+use crate::row::{Level, TimeBase};
 use crate::session::Event;
 use crate::stream::Streams;
 use crate::view::{Live, View};
@@ -54,7 +53,7 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
     let mut streams = Streams::default();
     read_names(&journal, &mut writing, &mut streams, &mut report);
     let tables = manifest.tables.iter().map(|entry| Arc::new(Live::new(entry.clone()))).collect();
-    let covers = Covers::of(&manifest.tables);
+    let covers = read_covers(&catalog, &manifest.tables, journal.first());
     let core = Arc::new(Core {
         world,
         options: options.clone(),
@@ -68,6 +67,8 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         view: Mutex::new(View { tables, ..View::default() }),
         open_tables: Default::default(),
         segment_first,
+        short_since: AtomicU64::new(u64::MAX),
+        stage: Default::default(),
         clock: Default::default(),
         power: Default::default(),
         takes_rows: AtomicBool::new(true),
@@ -88,19 +89,44 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         sealed: Default::default(),
     });
     *lock(&core.clock) = core.learn_clock();
-    let last = replay(&core, &covers, &mut lost, &mut report)?;
-    report_lost_tables(&mut lost, &mut report);
+    replay_and_tell(&core, &covers, &mut lost, &mut report)?;
+    Ok((core, report))
+}
+
+/// Reads what only the journal has, and stores what is known to be missing.
+fn replay_and_tell(
+    core: &Arc<Core>,
+    covers: &Covers,
+    lost: &mut Vec<LostTable>,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let Replayed { last, missed } = replay(core, covers, lost, report)?;
+    report_lost_tables(lost, report);
     core.replaying.store(false, Ordering::Release);
     // A full disk must not keep the store from opening: what it holds can be asked for, and the note is written next time.
     let told = core.begin_session(last).and_then(|outage| {
         report.outage = outage;
-        tell_losses(&core, &report, &lost)
+        tell_losses(core, report, lost)?;
+        missed.map_or(Ok(()), |missed| tell_missed(core, &missed))
     });
     match told {
         Err(error) if error.is_no_space() => report.notes.push(format!("this opening is not noted: {error}")),
         told => told?,
     }
-    Ok((core, report))
+    Ok(())
+}
+
+/// What the live tables say of the journal from a sequence on.
+fn read_covers(catalog: &Catalog, tables: &[TableEntry], first: Sequence) -> Covers {
+    let mut covers = Covers::of(tables);
+    for entry in tables.iter().filter(|entry| entry.partition.is_of_samples() && entry.covers_upto() > first) {
+        // A table that cannot be opened has nothing to say: what it covers is read from the journal again, and counts once.
+        if let Ok(table) = catalog.open(entry.number) {
+            let further = table.index.series.iter().map(|series| (&series.labels, series.covers));
+            covers.add_streams(entry.partition, further);
+        }
+    }
+    covers
 }
 
 /// Reads the streams' definitions and the sources' positions.
@@ -118,7 +144,7 @@ fn read_names(journal: &Journal, writing: &mut Writing, streams: &mut Streams, r
             KIND_STREAM => stream(record.payload).map(|(id, labels)| streams.define(id, labels, record.sequence)),
             KIND_POSITION => position(record.payload)
                 .map(|(key, value)| writing.set_position(key.to_vec(), value.to_vec(), record.sequence)),
-            KIND_ROWS | KIND_ROWS_OF_BOOT => Some(()),
+            KIND_ROWS | KIND_ROWS_OF_BOOT | KIND_SAMPLES => Some(()),
             _ => None,
         };
         if good.is_none() {
@@ -174,69 +200,20 @@ fn tell_losses(core: &Core, report: &Report, lost: &[LostTable]) -> Result<(), E
     Ok(())
 }
 
+/// Stores that samples cannot be read, as records that they build on are lost.
+fn tell_missed(core: &Core, missed: &Missed) -> Result<(), Error> {
+    let (from, to) = missed.times;
+    let fields = vec![
+        ("cause", "damage".to_string()),
+        ("samples", missed.samples.to_string()),
+        ("from", from.to_string()),
+        ("to", to.to_string()),
+    ];
+    let text = format!("{} samples of the journal cannot be read: what they build on is lost", missed.samples);
+    let event = Event { kind: "gap", level: Level::Error, at: Some(from).filter(|_| missed.wall), text, fields };
+    core.tell(&event, Some(&format!("samples/{}", missed.first)))
+}
+
 fn is_wall(lost: &LostTable) -> bool {
     lost.entry.as_ref().is_some_and(|entry| entry.partition.base() == TimeBase::Wall)
-}
-
-/// Puts the rows that no table has into memory; returns when the last of them arrived.
-fn replay(
-    core: &Arc<Core>,
-    covers: &Covers,
-    lost: &mut [LostTable],
-    report: &mut Report,
-) -> Result<Option<Arrival>, Error> {
-    let mut last = None;
-    let mut scan = core.journal.scan(..);
-    while let Some(record) = scan.next_borrowed() {
-        // What cannot be read was told of in the first pass.
-        let Ok(record) = record else { continue };
-        if !matches!(record.kind, KIND_ROWS | KIND_ROWS_OF_BOOT) {
-            continue;
-        }
-        let sequence = record.sequence;
-        let Some(chunk) = rows(record.payload, sequence) else {
-            report.unreadable.push(format!("record {sequence} holds no rows that make sense"));
-            continue;
-        };
-        last = last.max(Some(chunk.groups[0].arrival));
-        let base = match record.kind {
-            KIND_ROWS => TimeBase::Wall,
-            _ => TimeBase::Boot(chunk.groups[0].arrival.boot),
-        };
-        let all = chunk.len() as u64;
-        let kept = if covers.may_hold(sequence) { uncovered(core, covers, base, &chunk, sequence) } else { chunk };
-        for lost in lost.iter_mut() {
-            let Some(entry) = &lost.entry else { continue };
-            let own = |time: &i64| sequence < entry.covers && Partition::of(base, *time) == entry.partition;
-            lost.replayed += kept.times.iter().filter(|time| own(time)).count() as u64;
-        }
-        report.replayed += kept.len() as u64;
-        report.skipped += all - kept.len() as u64;
-        let full = {
-            let mut view = lock(&core.view);
-            view.active.insert(base, kept);
-            let full = view.active.bytes() >= core.options.memtable_bytes;
-            if full {
-                core.rotate(&mut view, sequence + 1);
-            }
-            full
-        };
-        if full {
-            core.seal_oldest()?;
-        }
-    }
-    Ok(last)
-}
-
-/// The rows of a record that no table has.
-fn uncovered(core: &Core, covers: &Covers, base: TimeBase, chunk: &Chunk, sequence: Sequence) -> Chunk {
-    let streams = lock(&core.streams);
-    chunk.filtered(|row| {
-        let id = chunk.streams[row];
-        let partition = Partition::of(base, chunk.times[row]);
-        match streams.get(id) {
-            Some(stream) => !covers.holds(partition, stream.labels().as_bytes(), sequence),
-            None => !covers.holds(partition, lost_labels(id).as_bytes(), sequence),
-        }
-    })
 }

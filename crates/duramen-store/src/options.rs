@@ -9,6 +9,11 @@ use crate::error::Error;
 /// The kind of a store's data folder.
 pub(crate) const KIND: [u8; 8] = *b"store\0\0\0";
 
+/// Samples of a series that are worth a block: with fewer it stays in memory unless age, bytes or the journal's length force it.
+pub const SERIES_SAMPLES_MIN: usize = 120;
+/// Segments of the journal that [`Options::series`] keeps.
+const SEGMENTS_KEPT: u8 = 3;
+
 /// What a store does when its disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DiskFull {
@@ -30,6 +35,15 @@ pub struct Options {
     pub memtable_bytes: usize,
     /// Bytes of one stream's rows in memory that are worth a table when the machine goes over to its battery.
     pub large_stream_bytes: usize,
+    /// Samples in memory at which the series that have many of them ([`SERIES_SAMPLES_MIN`]) are sealed.
+    pub buffer_samples: usize,
+    /// Bytes of samples in memory at which all of them are sealed, however few a series has. Twice as many at most are held while
+    /// that goes on.
+    pub buffer_bytes: usize,
+    /// How long samples stay in memory at most.
+    pub buffer_age: Duration,
+    /// Segments of the journal with rows or samples that no table has, beyond which all of them are sealed, and appending waits.
+    pub segments_max: usize,
     /// Streams known at the same time.
     pub streams_max: usize,
     /// Bytes of one row's text and fields at most.
@@ -63,6 +77,10 @@ impl Default for Options {
             unsynced_bytes_max: 64 << 10,
             memtable_bytes: 16 << 20,
             large_stream_bytes: 256 << 10,
+            buffer_samples: 10_000,
+            buffer_bytes: 16 << 20,
+            buffer_age: Duration::from_secs(2 * 3600),
+            segments_max: 8,
             streams_max: 50_000,
             row_bytes_max: 1 << 20,
             compression: 3,
@@ -88,6 +106,23 @@ impl Options {
         }
     }
 
+    /// For a store of samples: a journal in segments of 128 MB, three of which are kept, synced each second; up to 10,000 samples in
+    /// memory before series with many of them are sealed.
+    pub fn series() -> Options {
+        let small = Options::default();
+        Options {
+            journal: duramen_journal::Options {
+                segment_bytes: 128_000_000,
+                spares_max: SEGMENTS_KEPT - 1,
+                stock: false,
+                ..small.journal.clone()
+            },
+            segments_max: usize::from(SEGMENTS_KEPT),
+            streams_max: 200_000,
+            ..small
+        }
+    }
+
     /// Checks the ranges; opening does so too.
     ///
     /// # Errors
@@ -96,6 +131,15 @@ impl Options {
         let bad = |option, reason| Err(Error::InvalidOption { option, reason });
         if self.memtable_bytes < 4 << 10 {
             return bad("memtable_bytes", "must be at least 4 KiB");
+        }
+        if self.buffer_bytes < 4 << 10 {
+            return bad("buffer_bytes", "must be at least 4 KiB");
+        }
+        if self.buffer_samples == 0 {
+            return bad("buffer_samples", "must be at least 1");
+        }
+        if self.segments_max < 2 {
+            return bad("segments_max", "must be at least 2");
         }
         if !(1..=16 << 20).contains(&self.row_bytes_max) {
             return bad("row_bytes_max", "must be 1 byte to 16 MiB");

@@ -1,6 +1,8 @@
 //! Rows in memory become tables: sorted, grouped by stream, one table for each partition. Owns the order of rows in a table;
 //! the writing is the table writer's, and what it means the store's.
 
+pub(crate) mod samples;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

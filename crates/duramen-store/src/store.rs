@@ -174,12 +174,33 @@ impl Store {
     /// # Errors
     /// As [`Store::append`].
     pub fn append_drain(&self, batch: &mut Batch, how: Durability) -> Result<Receipt, Error> {
+        self.core().append_staged()?;
         let ticket = self.core().append(batch, how)?;
         if self.core().is_inline() {
             // The batch is taken; what fails here is tried again, and tells of itself when memory is full.
             let _ = self.core().tend();
         }
         Ok(Receipt { ticket })
+    }
+
+    /// Writes one sample of a series: seen by queries at once, durable as soon as the journal's policy says. Samples that come one
+    /// by one are appended together, which is what makes it cheap; [`Store::append`] waits for its own.
+    ///
+    /// Of several samples of a series at one time the last one counts.
+    ///
+    /// # Errors
+    /// As [`Store::append`]. An error may be about samples before this one, which are kept and tried again; this one is not taken.
+    pub fn write(&self, series: &Stream, time: Nanoseconds, value: f64) -> Result<(), Error> {
+        self.core().stage(TimeBase::Wall, series, time, value)
+    }
+
+    /// Appends several batches in one call, each as soon as it asks for: an alarm is synced now, telemetry when its time has come.
+    /// They are appended in their order, each one whole or not at all; those behind one that is refused are not taken.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; batches that were taken are empty.
+    pub fn append_each(&self, batches: &mut [(Batch, Durability)]) -> Result<Vec<Receipt>, Error> {
+        batches.iter_mut().map(|(batch, how)| self.append_drain(batch, *how)).collect()
     }
 
     /// The time that a row gets which says none of its own: wall time, or, as long as the machine's clock is not set, the time since
@@ -225,6 +246,7 @@ impl Store {
     /// # Errors
     /// The journal's, a table's, the manifest's: the rows stay in memory and in the journal.
     pub fn flush(&self) -> Result<(), Error> {
+        self.core().append_staged()?;
         self.core().seal_all()
     }
 

@@ -92,6 +92,11 @@ impl Streams {
         self.by_id.get(&id)
     }
 
+    /// The number of these labels, if they are known.
+    pub fn find(&self, labels: &Labels) -> Option<StreamId> {
+        self.by_labels.get(labels).map(Stream::id)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.by_id.values()

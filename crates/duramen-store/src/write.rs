@@ -7,20 +7,23 @@
 //!    appended before it has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use duramen_journal::{Append, Class, Error as JournalError, Sequence, Ticket, WhenFull};
 
 use crate::batch::Batch;
-use crate::chunk::{Chunk, Group};
+use crate::chunk::Group;
 use crate::core::Core;
 use crate::error::Error;
 use crate::format::batch::{KIND_STREAM, LOG, put_stream};
+use crate::format::chain::ChainWriter;
 use crate::lock;
-use crate::memtable::Memtable;
+use crate::memtable::{Columns, Memtable};
 use crate::row::{Arrival, TimeBase};
+use crate::sample::{SampleChunk, SampleGroup};
 use crate::session::USER;
 use crate::store::Durability;
-use crate::view::Sealed;
+use crate::view::{Sealed, View};
 
 /// Bytes of a position's key and value at most.
 const POSITION_BYTES_MAX: usize = 64 << 10;
@@ -41,6 +44,8 @@ pub(crate) struct Writing {
     /// What positions were before records that may still be refused, oldest first.
     undo: Vec<(Sequence, Vec<u8>, Option<Position>)>,
     unsynced_bytes: usize,
+    /// What the next samples are told by.
+    pub chain: ChainWriter,
 }
 
 impl Writing {
@@ -112,14 +117,22 @@ impl Core {
         if batch.is_empty() {
             return Ok(None);
         }
-        self.make_room()?;
+        self.make_room(batch)?;
         batch.streams.sort_unstable_by_key(|stream| stream.id());
         batch.streams.dedup_by_key(|stream| stream.id());
         let arrival = self.arrival();
-        let mut records = batch.records(arrival);
+        // Rows are put into bytes before the lock is taken; samples depend on those before them.
+        let mut ready = match batch.samples() {
+            0 => Some(batch.records(arrival, &mut ChainWriter::default())),
+            _ => None,
+        };
         let mut write = lock(&self.write);
         let ticket = loop {
             self.settle(&mut write);
+            let mut records = match ready.take() {
+                Some(records) => records,
+                None => batch.records(arrival, &mut write.chain),
+            };
             let segment = self.segment_first.load(std::sync::atomic::Ordering::Acquire);
             let rows = records.len() as u64;
             let new: Vec<_> =
@@ -134,24 +147,31 @@ impl Core {
                     new.iter().zip(ticket.first() + rows..).for_each(|(stream, at)| stream.set_defined(at));
                     break ticket;
                 }
-                Err(JournalError::StaleEpoch { .. }) => records = batch.records(arrival),
-                Err(error) => return Err(error.into()),
+                Err(JournalError::StaleEpoch { .. }) => write.chain.cut(),
+                Err(error) => {
+                    write.chain.cut();
+                    return Err(error.into());
+                }
             }
         };
         self.keep(&mut write, std::mem::take(batch), &ticket, arrival);
         Ok(Some(ticket))
     }
 
-    /// Takes out rows that the retention would drop at once, and counts them.
+    /// Takes out rows and samples that the retention would drop at once, and counts them.
     fn refuse_too_old(&self, batch: &mut Batch) {
         let Some(horizon) = self.horizon() else { return };
-        let too_old = batch.wall.times.iter().filter(|&&time| time < horizon).count();
-        if too_old > 0 {
+        let too_old = |times: &[i64]| times.iter().filter(|&&time| time < horizon).count();
+        let (rows, samples) = (too_old(&batch.wall.times), too_old(&batch.samples.times));
+        if rows > 0 {
             batch.wall.groups = vec![Group { sequence: 0, from: 0, ordinal: 0, arrival: Arrival::default() }];
-            let kept = batch.wall.filtered(|row| batch.wall.times[row] >= horizon);
-            batch.wall = kept;
-            self.compaction.too_old.fetch_add(too_old as u64, std::sync::atomic::Ordering::Relaxed);
+            batch.wall = batch.wall.filtered(|row| batch.wall.times[row] >= horizon);
         }
+        if samples > 0 {
+            batch.samples.groups = vec![SampleGroup { sequence: 0, from: 0 }];
+            batch.samples = batch.samples.filtered(|row| batch.samples.times[row] >= horizon);
+        }
+        self.compaction.too_old.fetch_add((rows + samples) as u64, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// How soon the journal is to sync. Rows that tell of errors do not wait: they may be the last ones.
@@ -174,47 +194,71 @@ impl Core {
     fn keep(&self, write: &mut Writing, batch: Batch, ticket: &Ticket, arrival: Arrival) {
         let mut sequence = ticket.first();
         let mut view = lock(&self.view);
-        let mut insert = |base: TimeBase, mut chunk: Chunk| {
+        for (base, mut chunk) in [(TimeBase::Wall, batch.wall), (TimeBase::Boot(arrival.boot), batch.boot)] {
             if !chunk.is_empty() {
                 chunk.groups = vec![Group { sequence, from: 0, ordinal: 0, arrival }];
                 view.active.insert(base, chunk);
                 sequence += 1;
             }
-        };
-        insert(TimeBase::Wall, batch.wall);
-        insert(TimeBase::Boot(arrival.boot), batch.boot);
+        }
+        let bases = [TimeBase::Wall, TimeBase::Boot(arrival.boot)];
+        write.chain.appended(sequence);
+        for (base, mut chunk) in bases.into_iter().zip([batch.samples, batch.samples_of_boot]) {
+            if !chunk.is_empty() {
+                chunk.groups = vec![SampleGroup { sequence, from: 0 }];
+                view.insert_samples(base, chunk, self.world.environment.now());
+                sequence += 1;
+            }
+        }
         write.written(self.journal.written());
         for (key, value) in batch.positions {
             write.set_position(key, value, sequence);
             sequence += 1;
         }
-        if view.active.bytes() >= self.options.memtable_bytes && view.sealed.is_empty() {
-            self.rotate(&mut view, ticket.last() + 1);
+        let below = ticket.last() + 1;
+        if view.active.bytes() >= self.options.memtable_bytes && !view.seals_rows() {
+            self.rotate_rows(&mut view, below);
+        }
+        if view.samples.bytes() >= self.options.buffer_bytes && !view.seals_samples() {
+            self.rotate_samples(&mut view, below);
+        } else if view.samples.len() >= view.samples_tried + self.options.buffer_samples {
+            self.kick();
         }
     }
 
     /// Hands the rows in memory over to be sealed: all rows below a sequence.
-    pub fn rotate(&self, view: &mut crate::view::View, below: Sequence) {
+    pub fn rotate_rows(&self, view: &mut View, below: Sequence) {
         let rows: Memtable = std::mem::take(&mut view.active);
-        view.sealed.push_back(std::sync::Arc::new(Sealed { rows, below, partial: false, done: Default::default() }));
+        view.sealed.push_back(Arc::new(Sealed { rows, below, ..Sealed::default() }));
         self.kick();
     }
 
-    /// Waits until there is room in memory.
-    fn make_room(&self) -> Result<(), Error> {
+    /// Hands the samples in memory over to be sealed: all samples below a sequence.
+    pub fn rotate_samples(&self, view: &mut View, below: Sequence) {
+        let samples: Memtable<SampleChunk> = view.take_samples();
+        view.sealed.push_back(Arc::new(Sealed { samples, below, ..Sealed::default() }));
+        self.kick();
+    }
+
+    /// Waits until there is room in memory and in the journal.
+    fn make_room(&self, batch: &Batch) -> Result<(), Error> {
         use std::sync::atomic::Ordering;
+        let is_full = || {
+            let view = lock(&self.view);
+            let rows = view.active.bytes() >= self.options.memtable_bytes && view.seals_rows();
+            let samples = view.samples.bytes() >= self.options.buffer_bytes && view.seals_samples();
+            (rows && batch.samples() < batch.len()) || (samples && batch.samples() > 0)
+        };
         loop {
             let seen = self.sealed.load(Ordering::Acquire);
-            {
-                let view = lock(&self.view);
-                if view.active.bytes() < self.options.memtable_bytes || view.sealed.is_empty() {
-                    return Ok(());
-                }
+            if !is_full() && (batch.own || !self.journal_is_long()) {
+                return Ok(());
             }
             if self.stopped.load(Ordering::Acquire) {
                 return Err(Error::Closed);
             }
             if self.is_inline() {
+                self.shorten_journal()?;
                 self.seal_oldest()?;
                 continue;
             }
@@ -243,13 +287,18 @@ impl Core {
         }
         let mut view = lock(&self.view);
         view.active.truncate_above(written);
+        view.samples.truncate_above(written);
+        write.chain.cut_above(written);
+        view.last.clear();
         for sealed in &mut view.sealed {
             if sealed.below > written + 1 {
-                let mut rows = sealed.rows.clone();
+                let (mut rows, mut samples) = (sealed.rows.clone(), sealed.samples.clone());
                 rows.truncate_above(written);
+                samples.truncate_above(written);
                 // Nothing of it was written to a table yet: sealing waits until all of it is durable.
-                *sealed = std::sync::Arc::new(Sealed {
+                *sealed = Arc::new(Sealed {
                     rows,
+                    samples,
                     below: written + 1,
                     partial: sealed.partial,
                     done: Default::default(),

@@ -21,7 +21,7 @@ use crate::lock;
 use crate::row::{Nanoseconds, RowId};
 use crate::table::reader::StreamReader;
 use crate::table::writer::{BLOCK_BYTES, IndexHead, Unfinished};
-use crate::table::{Block, RowToWrite, Table, TableWriter, WriterOptions};
+use crate::table::{Block, RowToWrite, SampleTableWriter, Table, TableWriter, WriterOptions};
 use crate::view::Live;
 
 /// Bytes of a dictionary.
@@ -83,7 +83,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// How a merge ended early.
-enum Stopped {
+pub(super) enum Stopped {
     GivenUp,
     Failed(Error),
     /// An input is damaged: it is left as it is from now on.
@@ -123,31 +123,41 @@ impl Core {
         let head = IndexHead { partition: job.partition, level: job.level, covers, replaces };
         let options = WriterOptions { compression: self.options.compression };
         let binding = self.catalog.binding(number);
-        let mut writer = TableWriter::create(self.catalog.disk.clone(), &self.catalog.tables, binding, head, options)?;
-        match self.merge_streams(&tables, &mut writer) {
-            Ok(()) => {}
-            Err(stopped) => {
-                writer.abandon();
-                return match stopped {
-                    Stopped::GivenUp => Ok(None),
-                    Stopped::Failed(error) => Err(error),
-                    Stopped::Damaged(number, error) => {
-                        lock(&self.unmergeable).insert(number);
-                        if let Some(table) = tables.iter().find(|table| table.binding.number == number) {
-                            self.noticed.note(table, &error);
-                        }
-                        Ok(None)
-                    }
-                };
+        let (disk, folder) = (self.catalog.disk.clone(), &self.catalog.tables);
+        let (merged, finished) = if job.partition.is_of_samples() {
+            let mut writer = SampleTableWriter::create(disk, folder, binding, head, options)?;
+            match self.merge_series(inputs, &tables, &mut writer) {
+                Ok(()) => (Ok(()), Some(writer.finish())),
+                Err(stopped) => {
+                    writer.abandon();
+                    (Err(stopped), None)
+                }
             }
-        }
-        match writer.finish() {
-            Ok(written) => Ok(Some(entry_of(number, written.bytes, &written.index))),
-            Err(Unfinished::Gone(error)) => Err(error),
-            Err(Unfinished::Renamed(error)) => {
+        } else {
+            let mut writer = TableWriter::create(disk, folder, binding, head, options)?;
+            match self.merge_streams(&tables, &mut writer) {
+                Ok(()) => (Ok(()), Some(writer.finish())),
+                Err(stopped) => {
+                    writer.abandon();
+                    (Err(stopped), None)
+                }
+            }
+        };
+        match (merged, finished) {
+            (Err(Stopped::Failed(error)), _) | (_, Some(Err(Unfinished::Gone(error)))) => Err(error),
+            (Err(Stopped::Damaged(number, error)), _) => {
+                lock(&self.unmergeable).insert(number);
+                if let Some(table) = tables.iter().find(|table| table.binding.number == number) {
+                    self.noticed.note(table, &error);
+                }
+                Ok(None)
+            }
+            (_, Some(Err(Unfinished::Renamed(error)))) => {
                 *lock(&self.sealing) = Some(Arc::new(error.clone()));
                 Err(error)
             }
+            (_, Some(Ok(written))) => Ok(Some(entry_of(number, written.bytes, &written.index))),
+            (Err(Stopped::GivenUp) | Ok(()), None) => Ok(None),
         }
     }
 
@@ -188,7 +198,7 @@ impl Core {
     }
 
     /// Waits while compaction pauses.
-    fn may_go_on(&self) -> Result<(), Stopped> {
+    pub(super) fn may_go_on(&self) -> Result<(), Stopped> {
         loop {
             match self.compaction.get() {
                 Compaction::Runs => return Ok(()),
@@ -246,7 +256,7 @@ impl Core {
     }
 }
 
-fn stopped(error: Error, table: &Table) -> Stopped {
+pub(super) fn stopped(error: Error, table: &Table) -> Stopped {
     match error {
         error @ Error::DamagedTable { .. } => Stopped::Damaged(table.binding.number, error),
         error => Stopped::Failed(error),

@@ -5,6 +5,7 @@
 //! blocks whether it may go on; given up, it leaves nothing, and begins anew some time.
 
 mod merge;
+mod merge_samples;
 pub(crate) mod pick;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::format::manifest::TableEntry;
 use crate::lock;
 use crate::row::Nanoseconds;
 use crate::view::Live;
@@ -88,8 +90,9 @@ impl Core {
         let (job, inputs, ancestors) = {
             let view = lock(&self.view);
             let unmergeable = lock(&self.unmergeable);
-            let fit = view.tables.iter().filter(|live| !unmergeable.contains(&live.entry.number));
-            let Some(job) = pick::merge(fit.map(|live| &live.entry), shape) else { return Ok(false) };
+            let may_merge = |entry: &TableEntry| !unmergeable.contains(&entry.number);
+            let entries = view.tables.iter().map(|live| &live.entry);
+            let Some(job) = pick::merge(entries, shape, may_merge) else { return Ok(false) };
             let chosen = view.tables.iter().filter(|live| job.inputs.contains(&live.entry.number));
             let inputs: Vec<Arc<Live>> = chosen.cloned().collect();
             // Files of tables that were replaced before, and wait for their readers: whoever finds them without a manifest must
@@ -117,7 +120,7 @@ impl Core {
     }
 
     /// Takes tables out of the view and the manifest, and puts one in.
-    pub fn replace(&self, gone: &[Arc<Live>], new: Option<crate::format::manifest::TableEntry>) {
+    pub fn replace(&self, gone: &[Arc<Live>], new: Option<TableEntry>) {
         let mut state = lock(&self.manifest);
         let mut view = lock(&self.view);
         let is_gone = |number: u64| gone.iter().any(|live| live.entry.number == number);
@@ -162,8 +165,7 @@ impl Core {
     }
 
     /// Whether the journal has given up all rows that a table covers, so that dropping it drops them.
-    pub fn is_released(&self, entry: &crate::format::manifest::TableEntry, first: u64) -> bool {
-        let further = entry.stream_covers.iter().map(|(_, covers)| *covers).max().unwrap_or(0);
-        entry.covers.max(further) <= first
+    pub fn is_released(&self, entry: &TableEntry, first: u64) -> bool {
+        entry.covers_upto() <= first
     }
 }

@@ -29,22 +29,47 @@ pub(crate) struct Shape {
 }
 
 /// The next merge: of the lowest level that has enough tables, in the latest partition. `None`: nothing is worth it.
-pub(crate) fn merge<'a>(tables: impl Iterator<Item = &'a TableEntry>, shape: Shape) -> Option<Merge> {
-    let mut groups: BTreeMap<(u32, std::cmp::Reverse<Partition>), Vec<&TableEntry>> = BTreeMap::new();
-    for table in tables.filter(|table| table.bytes < shape.table_bytes_max) {
-        groups.entry((table.level, std::cmp::Reverse(table.partition))).or_default().push(table);
-    }
-    for ((level, partition), mut group) in groups {
-        // Neighbours in time: what they overlap in becomes one.
-        group.sort_by_key(|table| (table.times, table.number));
-        for inputs in group.chunks_exact(shape.fan_in) {
-            if inputs.iter().map(|table| table.bytes).sum::<u64>() <= shape.table_bytes_max {
-                let inputs = inputs.iter().map(|table| table.number).collect();
-                return Some(Merge { partition: partition.0, level: level + 1, inputs });
+///
+/// Of two samples of one time the later one counts, and tables say which that is by their age alone: so tables of samples are
+/// merged only with their neighbours in age. What may not be merged stands between others all the same.
+pub(crate) fn merge<'a>(
+    tables: impl Iterator<Item = &'a TableEntry>,
+    shape: Shape,
+    may_merge: impl Fn(&TableEntry) -> bool,
+) -> Option<Merge> {
+    let mut partitions: BTreeMap<std::cmp::Reverse<Partition>, Vec<&TableEntry>> = BTreeMap::new();
+    tables.for_each(|table| partitions.entry(std::cmp::Reverse(table.partition)).or_default().push(table));
+    let fits = |table: &TableEntry| table.bytes < shape.table_bytes_max && may_merge(table);
+    let mut best: Option<Merge> = None;
+    for (std::cmp::Reverse(partition), mut tables) in partitions {
+        let mut runs: BTreeMap<(u32, usize), Vec<&TableEntry>> = BTreeMap::new();
+        if partition.is_of_samples() {
+            tables.sort_by_key(|table| table.age());
+            let mut run = 0;
+            let mut before = None;
+            for table in tables {
+                run += usize::from(before != Some(table.level) || !fits(table));
+                before = Some(table.level).filter(|_| fits(table));
+                runs.entry((table.level, run)).or_default().extend(Some(table).filter(|table| fits(table)));
             }
+        } else {
+            // Neighbours in time: what they overlap in becomes one.
+            tables.sort_by_key(|table| (table.times, table.number));
+            let fitting = tables.into_iter().filter(|table| fits(table));
+            fitting.for_each(|table| runs.entry((table.level, 0)).or_default().push(table));
+        }
+        for ((level, _), run) in runs {
+            let small =
+                |inputs: &&[&TableEntry]| inputs.iter().map(|table| table.bytes).sum::<u64>() <= shape.table_bytes_max;
+            let Some(inputs) = run.chunks_exact(shape.fan_in).find(small) else { continue };
+            if best.as_ref().is_none_or(|best| level + 1 < best.level) {
+                let inputs = inputs.iter().map(|table| table.number).collect();
+                best = Some(Merge { partition, level: level + 1, inputs });
+            }
+            break;
         }
     }
-    None
+    best
 }
 
 /// How long tables are kept.
@@ -107,9 +132,10 @@ mod tests {
     }
 
     fn picked(tables: &[TableEntry]) -> Option<(i32, u32, Vec<u64>)> {
-        merge(tables.iter(), SHAPE).map(|merge| match merge.partition {
+        merge(tables.iter(), SHAPE, |_| true).map(|merge| match merge.partition {
             Partition::Day(day) => (day, merge.level, merge.inputs),
-            Partition::Boot(_) => panic!("no boots here"),
+            Partition::Samples(_) | Partition::SamplesOfBoot(_) => unreachable!("tables of rows"),
+            _ => panic!("days only here"),
         })
     }
 
@@ -147,7 +173,7 @@ mod tests {
         for _ in 0..81 {
             tables.push(table(next, 1, 0, 1));
             next += 1;
-            while let Some(job) = merge(tables.iter(), Shape { table_bytes_max: u64::MAX, ..SHAPE }) {
+            while let Some(job) = merge(tables.iter(), Shape { table_bytes_max: u64::MAX, ..SHAPE }, |_| true) {
                 rewritten +=
                     job.inputs.iter().map(|n| tables.iter().find(|t| t.number == *n).unwrap().bytes).sum::<u64>();
                 let bytes = job.inputs.iter().map(|n| tables.iter().find(|t| t.number == *n).unwrap().bytes).sum();

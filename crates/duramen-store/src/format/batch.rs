@@ -19,6 +19,8 @@ pub(crate) const KIND_ROWS_OF_BOOT: u8 = 2;
 pub(crate) const KIND_STREAM: u8 = 3;
 /// A source's key and where it stands.
 pub(crate) const KIND_POSITION: u8 = 4;
+/// Samples, see [`crate::format::chain`].
+pub(crate) const KIND_SAMPLES: u8 = 5;
 
 /// Adds the rows of a batch, which are one group.
 pub(crate) fn put_rows(out: &mut Vec<u8>, chunk: &Chunk, arrival: Arrival) {

@@ -4,12 +4,16 @@
 use crate::format::bytes::{Reader, put_number, put_signed};
 
 /// Units that times come in: whole seconds, milliseconds, microseconds, nanoseconds. The largest that fits all is used.
-const UNITS: [i64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
+pub(crate) const UNITS: [i64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
+
+/// Which of [`UNITS`] is the largest that fits all times.
+pub(crate) fn unit_of(times: &[i64]) -> usize {
+    UNITS.iter().position(|unit| times.iter().all(|time| time % unit == 0)).expect("one divides everything")
+}
 
 /// Adds times: which unit, the first one, then the difference of each to the one before.
 pub(crate) fn put_times(out: &mut Vec<u8>, times: &[i64]) {
-    let which =
-        UNITS.iter().position(|unit| times.iter().all(|time| time % unit == 0)).expect("one divides everything");
+    let which = unit_of(times);
     out.push(which as u8);
     let unit = UNITS[which];
     let mut before = 0;

@@ -23,8 +23,21 @@ pub(crate) struct TableEntry {
     pub text_bytes: u64,
     /// Rows of its partition in the journal below this sequence are in tables.
     pub covers: u64,
-    /// The same for single streams that are covered further: their labels' bytes.
+    /// The same for single streams that are covered further: their labels' bytes. Of a table of samples, which may have very many,
+    /// only how far the furthest one is covered, without labels; which ones, its index tells.
     pub stream_covers: Vec<(Vec<u8>, u64)>,
+}
+
+impl TableEntry {
+    /// Nothing in the table came at or after this sequence; nothing in later tables of its partition and a stream before.
+    pub fn covers_upto(&self) -> u64 {
+        self.stream_covers.iter().map(|(_, covers)| *covers).max().unwrap_or(0).max(self.covers)
+    }
+
+    /// Sorts tables of a partition by when their contents came.
+    pub fn age(&self) -> (u64, u64) {
+        (self.covers_upto(), self.number)
+    }
 }
 
 /// The list.

@@ -3,6 +3,8 @@
 
 pub(crate) mod batch;
 pub(crate) mod bytes;
+pub(crate) mod chain;
 pub(crate) mod column;
 pub(crate) mod manifest;
+pub(crate) mod samples;
 pub(crate) mod table;

@@ -5,10 +5,12 @@
 
 pub(crate) mod block;
 pub(crate) mod filter;
+pub(crate) mod samples;
 
 use crate::format::bytes::{Reader, checksum, put_bytes, put_number, put_signed};
 use crate::labels::Labels;
 use crate::row::{Nanoseconds, TimeBase};
+use samples::{SampleStream, TimesColumn};
 
 /// The version that this code writes.
 pub(crate) const VERSION: u16 = 1;
@@ -21,8 +23,12 @@ pub(crate) const SECTION_RAW_MAX: u32 = 64 << 20;
 
 const HEADER_MAGIC: &[u8; 8] = b"DURTABLE";
 const TRAILER_MAGIC: &[u8; 8] = b"DURTBEND";
-/// Nanoseconds of a partition of wall time: one day.
+/// Nanoseconds of a partition of rows of wall time: one day.
 pub(crate) const PARTITION_NANOSECONDS: i64 = 86_400_000_000_000;
+/// Nanoseconds of a partition of samples: thirty days. Series that are measured every few minutes fill blocks worth the name then.
+pub(crate) const PERIOD_NANOSECONDS: i64 = 30 * PARTITION_NANOSECONDS;
+/// The feature, incompatible with older readers, of tables that hold samples.
+const FEATURE_SAMPLES: u16 = 1;
 
 /// What all checksums of one table are bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +53,17 @@ pub(crate) enum Fault {
     Newer(u16),
 }
 
-/// Which rows a table may hold.
+/// Which rows or samples a table may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Partition {
     /// Rows of one day, counted from 1970-01-01 UTC.
     Day(i32),
     /// Rows of a boot whose clock was not set.
     Boot(u32),
+    /// Samples of thirty days, counted from 1970-01-01 UTC.
+    Samples(i32),
+    /// Samples of a boot whose clock was not set.
+    SamplesOfBoot(u32),
 }
 
 impl Partition {
@@ -68,11 +78,27 @@ impl Partition {
         }
     }
 
+    /// The partition of a sample.
+    pub fn of_sample(base: TimeBase, time: Nanoseconds) -> Partition {
+        match base {
+            TimeBase::Wall => {
+                let period = time.div_euclid(PERIOD_NANOSECONDS);
+                Partition::Samples(i32::try_from(period).expect("nanoseconds in 64 bits are 7,117 periods"))
+            }
+            TimeBase::Boot(boot) => Partition::SamplesOfBoot(boot),
+        }
+    }
+
+    /// Whether it is one of samples.
+    pub fn is_of_samples(self) -> bool {
+        matches!(self, Partition::Samples(_) | Partition::SamplesOfBoot(_))
+    }
+
     /// What its rows' times are counted from.
     pub fn base(self) -> TimeBase {
         match self {
-            Partition::Day(_) => TimeBase::Wall,
-            Partition::Boot(boot) => TimeBase::Boot(boot),
+            Partition::Day(_) | Partition::Samples(_) => TimeBase::Wall,
+            Partition::Boot(boot) | Partition::SamplesOfBoot(boot) => TimeBase::Boot(boot),
         }
     }
 
@@ -80,21 +106,20 @@ impl Partition {
     pub fn end(self) -> Option<Nanoseconds> {
         match self {
             Partition::Day(day) => Some((i64::from(day) + 1).saturating_mul(PARTITION_NANOSECONDS)),
-            Partition::Boot(_) => None,
+            Partition::Samples(period) => Some((i64::from(period) + 1).saturating_mul(PERIOD_NANOSECONDS)),
+            Partition::Boot(_) | Partition::SamplesOfBoot(_) => None,
         }
     }
 
     pub(crate) fn put(self, out: &mut Vec<u8>) {
-        match self {
-            Partition::Day(day) => {
-                out.push(0);
-                put_signed(out, i64::from(day));
-            }
-            Partition::Boot(boot) => {
-                out.push(1);
-                put_signed(out, i64::from(boot));
-            }
-        }
+        let (kind, number) = match self {
+            Partition::Day(day) => (0, i64::from(day)),
+            Partition::Boot(boot) => (1, i64::from(boot)),
+            Partition::Samples(period) => (2, i64::from(period)),
+            Partition::SamplesOfBoot(boot) => (3, i64::from(boot)),
+        };
+        out.push(kind);
+        put_signed(out, number);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Partition> {
@@ -103,14 +128,21 @@ impl Partition {
         match kind {
             0 => Some(Partition::Day(i32::try_from(number).ok()?)),
             1 => Some(Partition::Boot(u32::try_from(number).ok()?)),
+            2 => Some(Partition::Samples(i32::try_from(number).ok()?)),
+            3 => Some(Partition::SamplesOfBoot(u32::try_from(number).ok()?)),
             _ => None,
         }
+    }
+
+    /// The features that a table of it needs its reader to know.
+    fn features(self) -> u16 {
+        if self.is_of_samples() { FEATURE_SAMPLES } else { 0 }
     }
 }
 
 /// The first bytes of a table.
-pub(crate) fn header(binding: &Binding) -> [u8; HEADER_BYTES] {
-    fixed_part(binding, HEADER_MAGIC, 0, [0; 20])
+pub(crate) fn header(binding: &Binding, partition: Partition) -> [u8; HEADER_BYTES] {
+    fixed_part(binding, HEADER_MAGIC, partition.features(), 0, [0; 20])
 }
 
 /// Checks the first bytes of a table.
@@ -119,11 +151,12 @@ pub(crate) fn check_header(bytes: &[u8], binding: &Binding) -> Result<(), Fault>
 }
 
 /// Header and trailer have one shape: magic, version, masks, binding, twenty bytes of their own, checksum.
-fn fixed_part(binding: &Binding, magic: &[u8; 8], offset: u64, own: [u8; 20]) -> [u8; 64] {
+fn fixed_part(binding: &Binding, magic: &[u8; 8], features: u16, offset: u64, own: [u8; 20]) -> [u8; 64] {
     let mut bytes = [0; 64];
     bytes[..8].copy_from_slice(magic);
     bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
-    // Three feature masks of two bytes: incompatible, compatible for reading, compatible. None is in use.
+    // Three feature masks of two bytes: incompatible, compatible for reading, compatible.
+    bytes[10..12].copy_from_slice(&features.to_le_bytes());
     bytes[16..32].copy_from_slice(&binding.journal_id);
     bytes[32..40].copy_from_slice(&binding.number.to_le_bytes());
     bytes[40..60].copy_from_slice(&own);
@@ -139,7 +172,7 @@ fn read_fixed_part(bytes: &[u8], binding: &Binding, magic: &[u8; 8], offset: u64
     }
     let version = reader.u16().unwrap_or(0);
     let incompatible = reader.u16().unwrap_or(0);
-    if version > VERSION || incompatible != 0 {
+    if version > VERSION || incompatible & !FEATURE_SAMPLES != 0 {
         return Err(Fault::Newer(version.max(VERSION + 1)));
     }
     if bytes[16..32] != binding.journal_id || bytes[32..40] != binding.number.to_le_bytes() {
@@ -159,13 +192,14 @@ pub(crate) struct Trailer {
 }
 
 impl Trailer {
-    pub fn encode(&self, binding: &Binding) -> [u8; TRAILER_BYTES] {
+    pub fn encode(&self, binding: &Binding, partition: Partition) -> [u8; TRAILER_BYTES] {
         let mut own = [0; 20];
         own[..8].copy_from_slice(&self.index_offset.to_le_bytes());
         own[8..12].copy_from_slice(&self.index.stored.to_le_bytes());
         own[12..16].copy_from_slice(&self.index.raw.to_le_bytes());
         own[16..].copy_from_slice(&self.index.checksum.to_le_bytes());
-        fixed_part(binding, TRAILER_MAGIC, self.index_offset + u64::from(self.index.stored), own)
+        let offset = self.index_offset + u64::from(self.index.stored);
+        fixed_part(binding, TRAILER_MAGIC, partition.features(), offset, own)
     }
 
     /// Reads the last bytes of a table of this length.
@@ -263,15 +297,27 @@ pub(crate) struct Index {
     pub covers: u64,
     /// The tables whose rows are in this one now.
     pub replaces: Vec<u64>,
-    /// Sorted by labels.
+    /// Sorted by labels; none in a table of samples.
     pub streams: Vec<StreamEntry>,
+    /// Series with samples, sorted by labels; none in a table of rows.
+    pub series: Vec<SampleStream>,
+    /// The columns of times that the series' blocks share.
+    pub columns: Vec<TimesColumn>,
     /// Where the filters of all blocks lie, and their checksum.
     pub filters: (u64, Section),
 }
 
 impl Index {
+    /// An index with nothing in it.
+    pub fn new(partition: Partition, level: u32, covers: u64, replaces: Vec<u64>) -> Index {
+        let filters = (0, Section::default());
+        Index { partition, level, covers, replaces, filters, streams: vec![], series: vec![], columns: vec![] }
+    }
+
+    /// Rows or samples in the table.
     pub fn rows(&self) -> u64 {
-        self.blocks().map(|block| u64::from(block.rows)).sum()
+        let samples = self.series.iter().map(|series| series.samples(&self.columns)).sum::<u64>();
+        samples + self.blocks().map(|block| u64::from(block.rows)).sum::<u64>()
     }
 
     pub fn blocks(&self) -> impl Iterator<Item = &BlockEntry> {
@@ -280,6 +326,9 @@ impl Index {
 
     /// The offset behind the dictionaries and blocks of all streams.
     pub fn parts_end(&self) -> u64 {
+        if self.partition.is_of_samples() {
+            return samples::parts_end(&self.series, &self.columns);
+        }
         let end = |stream: &StreamEntry| {
             let dictionary = stream.dictionary.map(|(offset, section)| offset + u64::from(section.stored));
             stream.blocks.last().map(BlockEntry::end).or(dictionary)
@@ -289,8 +338,9 @@ impl Index {
 
     /// First and last time of its rows.
     pub fn times(&self) -> Option<(Nanoseconds, Nanoseconds)> {
-        let first = self.blocks().map(|block| block.first_time).min()?;
-        Some((first, self.blocks().map(|block| block.last_time).max()?))
+        let columns = self.columns.iter().map(|column| (column.first, column.last));
+        let all = self.blocks().map(|block| (block.first_time, block.last_time)).chain(columns);
+        all.reduce(|all, own| (all.0.min(own.0), all.1.max(own.1)))
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -300,6 +350,10 @@ impl Index {
         put_number(&mut out, self.covers);
         put_number(&mut out, self.replaces.len() as u64);
         self.replaces.iter().for_each(|&number| put_number(&mut out, number));
+        if self.partition.is_of_samples() {
+            samples::put(&mut out, &self.series, &self.columns);
+            return out;
+        }
         put_number(&mut out, self.filters.0);
         self.filters.1.put(&mut out);
         put_number(&mut out, self.streams.len() as u64);
@@ -317,15 +371,21 @@ impl Index {
         let level = u32::try_from(reader.number()?).ok()?;
         let covers = reader.number()?;
         let replaces = (0..reader.count()?).map(|_| reader.number()).collect::<Option<Vec<_>>>()?;
-        let filters = (reader.number()?, Section::read(&mut reader)?);
+        let mut index = Index::new(partition, level, covers, replaces);
+        if partition.is_of_samples() {
+            (index.series, index.columns) = samples::read(&mut reader)?;
+            // There are no filters: their place is where the index begins.
+            index.filters.0 = index.parts_end();
+            return reader.is_empty().then_some(index);
+        }
+        index.filters = (reader.number()?, Section::read(&mut reader)?);
         let mut end = HEADER_BYTES as u64;
         let mut filter_end = 0;
-        let mut streams = Vec::new();
         for _ in 0..reader.count()? {
-            streams.push(StreamEntry::read(&mut reader, &mut end, &mut filter_end)?);
+            index.streams.push(StreamEntry::read(&mut reader, &mut end, &mut filter_end)?);
         }
-        let whole = reader.is_empty() && filter_end == filters.1.raw && end <= filters.0;
-        whole.then_some(Index { partition, level, covers, replaces, streams, filters })
+        let whole = reader.is_empty() && filter_end == index.filters.1.raw && end <= index.filters.0;
+        whole.then_some(index)
     }
 }
 

@@ -391,6 +391,8 @@ fn show_partition(partition: Partition) -> String {
     match partition {
         Partition::Day(day) => format!("day {day}"),
         Partition::Boot(boot) => format!("boot {boot}"),
+        Partition::Samples(period) => format!("samples of period {period}"),
+        Partition::SamplesOfBoot(boot) => format!("samples of boot {boot}"),
     }
 }
 

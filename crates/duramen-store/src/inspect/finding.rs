@@ -66,8 +66,8 @@ impl Loss {
 /// The boot that times of a partition are counted from.
 pub(crate) fn boot_of(partition: Partition) -> Option<u32> {
     match partition {
-        Partition::Day(_) => None,
-        Partition::Boot(boot) => Some(boot),
+        Partition::Day(_) | Partition::Samples(_) => None,
+        Partition::Boot(boot) | Partition::SamplesOfBoot(boot) => Some(boot),
     }
 }
 

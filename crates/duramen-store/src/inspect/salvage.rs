@@ -22,7 +22,7 @@ use crate::format::manifest::TableEntry;
 use crate::format::table::filter::TokenSet;
 use crate::format::table::{BlockEntry, Partition, StreamEntry};
 use crate::labels::Labels;
-use crate::memtable::Memtable;
+use crate::memtable::{Columns, Memtable};
 use crate::options::{KIND, Options};
 use crate::row::{Level, Nanoseconds, TimeBase};
 use crate::seal::{Sealing, ranks, seal};

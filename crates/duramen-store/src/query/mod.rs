@@ -4,11 +4,13 @@
 mod filter;
 mod parse;
 mod run;
+mod samples;
 
 pub use filter::{FieldFilter, Filter, Matcher, Operator, Selector};
 pub use parse::ParseError;
 pub use run::count::{By, Counts, Series};
 pub use run::{Explained, Row, Rows};
+pub use samples::{SeriesIter, SeriesSamples, Summary};
 
 use crate::row::{Level, Nanoseconds, RowId};
 

@@ -248,7 +248,7 @@ impl Rows {
         for (base, chunk) in chunks {
             rows.add_chunk(base, chunk);
         }
-        for live in tables {
+        for live in tables.into_iter().filter(|live| !live.entry.partition.is_of_samples()) {
             rows.add_table(core, live)?;
         }
         match rows.query.direction {
@@ -296,8 +296,7 @@ impl Rows {
 
     fn add_table(&mut self, core: &Core, live: Arc<Live>) -> Result<(), Error> {
         let scale = self.scale(live.entry.partition.base());
-        let further = live.entry.stream_covers.iter().map(|(_, covers)| *covers).max().unwrap_or(0);
-        if self.query.after.is_some_and(|after| live.entry.covers.max(further) <= after.sequence()) {
+        if self.query.after.is_some_and(|after| live.entry.covers_upto() <= after.sequence()) {
             self.explained.tables_by_time += 1;
             return Ok(());
         }

@@ -1,9 +1,11 @@
 //! Tables as files: written once ([`writer`]), then read ([`reader`]). Owns the files' names.
 
 pub(crate) mod reader;
+pub(crate) mod sample_writer;
 pub(crate) mod writer;
 
 pub(crate) use reader::{Block, Table};
+pub(crate) use sample_writer::SampleTableWriter;
 pub(crate) use writer::{RowToWrite, TableWriter, WriterOptions};
 
 /// The folder of the tables in a data folder.

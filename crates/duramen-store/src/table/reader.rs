@@ -9,12 +9,15 @@ use zstd::dict::DecoderDictionary;
 use zstd::zstd_safe::DCtx;
 
 use crate::error::Error;
+use crate::format::samples::times::times;
+use crate::format::samples::values::values;
 use crate::format::table::block::Numbers;
+use crate::format::table::samples::{Part, SampleBlock, TimesColumn};
 use crate::format::table::{
     Binding, BlockEntry, Fault, HEADER_BYTES, Index, Section, StreamEntry, TRAILER_BYTES, Trailer, VERSION,
     check_header,
 };
-use crate::row::Fields;
+use crate::row::{Fields, Nanoseconds};
 use crate::table;
 
 /// An open table.
@@ -144,6 +147,28 @@ impl Table {
         self.place().section(block.fields_offset(), &block.fields, None)
     }
 
+    /// A column's times.
+    pub fn times(&self, column: &TimesColumn) -> Result<Vec<Nanoseconds>, Error> {
+        let bytes = self.part(&column.part)?;
+        let read = times(&bytes, column.count as usize);
+        let read = read.filter(|times| times.first() == Some(&column.first) && times.last() == Some(&column.last));
+        read.filter(|times| times.is_sorted_by(|a, b| a < b))
+            .ok_or_else(|| self.place().damaged(column.part.offset, "a column of times makes no sense"))
+    }
+
+    /// A block's values.
+    pub fn values(&self, block: &SampleBlock) -> Result<Vec<f64>, Error> {
+        let count = self.index.columns[block.column as usize].count as usize;
+        let bytes = self.part(&block.part)?;
+        values(&bytes, count)
+            .ok_or_else(|| self.place().damaged(block.part.offset, "the values of a block make no sense"))
+    }
+
+    fn part(&self, part: &Part) -> Result<Vec<u8>, Error> {
+        let section = Section { stored: part.stored, raw: part.stored, checksum: part.checksum };
+        self.place().stored(part.offset, &section)
+    }
+
     /// All of a block.
     pub fn block(&self, reader: &StreamReader, block: &BlockEntry) -> Result<Block, Error> {
         let numbers = self.numbers(block)?;
@@ -157,7 +182,7 @@ pub(crate) struct StreamReader {
 }
 
 /// Decompresses; `None`: the bytes are not what was compressed. A thread's context is made once: making one costs as much as a block.
-fn decompress(bytes: &[u8], raw: usize, dictionary: Option<&DecoderDictionary<'_>>) -> Option<Vec<u8>> {
+pub(crate) fn decompress(bytes: &[u8], raw: usize, dictionary: Option<&DecoderDictionary<'_>>) -> Option<Vec<u8>> {
     thread_local! {
         static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
     }

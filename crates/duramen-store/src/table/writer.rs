@@ -56,11 +56,7 @@ pub(crate) struct RowToWrite<'a> {
 
 /// A table in the making. Dropped unfinished, it leaves a temporary file, which opening removes.
 pub(crate) struct TableWriter {
-    disk: Arc<dyn Disk>,
-    folder: PathBuf,
-    binding: Binding,
-    output: Output,
-    compressor: zstd::bulk::Compressor<'static>,
+    draft: Draft,
     /// For text with the stream's dictionary.
     text_compressor: Option<zstd::bulk::Compressor<'static>>,
     level: i32,
@@ -71,6 +67,15 @@ pub(crate) struct TableWriter {
     sequences: Vec<(Sequence, Arrival)>,
     text: Vec<u8>,
     fields: Vec<u8>,
+}
+
+/// A table's file in the making: what every kind of table has. Its name comes last.
+pub(crate) struct Draft {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    binding: Binding,
+    output: Output,
+    compressor: zstd::bulk::Compressor<'static>,
 }
 
 /// The file, with what was not yet handed to it.
@@ -145,19 +150,13 @@ impl TableWriter {
         index: IndexHead,
         options: WriterOptions,
     ) -> Result<TableWriter, Error> {
-        let path = folder.join(table::temporary_name(binding.number));
-        let file = disk.open(&path, Access::Create).map_err(|error| Error::io("create", &path, error))?;
-        let buffer = header(&binding).to_vec();
-        let IndexHead { partition, level, covers, replaces } = index;
+        let partition = index.partition;
+        let IndexHead { level, covers, replaces, .. } = index;
         Ok(TableWriter {
-            disk,
-            folder: folder.to_path_buf(),
-            binding,
-            output: Output { file, path, buffer, written: 0 },
-            compressor: compressor(options.compression, &[])?,
+            draft: Draft::create(disk, folder, binding, partition, options)?,
             text_compressor: None,
             level: options.compression,
-            index: Index { partition, level, covers, replaces, streams: Vec::new(), filters: (0, Section::default()) },
+            index: Index::new(partition, level, covers, replaces),
             filters: Vec::new(),
             tokens: TokenSet::default(),
             numbers: Numbers::default(),
@@ -173,7 +172,7 @@ impl TableWriter {
         debug_assert!(self.index.streams.last().is_none_or(|last| last.labels < *labels), "streams come in order");
         let place = match dictionary {
             [] => None,
-            _ => Some((self.output.end(), self.section(dictionary, false)?)),
+            _ => Some((self.draft.end(), self.section(dictionary, false)?)),
         };
         self.text_compressor = if dictionary.is_empty() { None } else { Some(compressor(self.level, dictionary)?) };
         let entry = StreamEntry { labels: labels.clone(), covers, dictionary: place, blocks: Vec::new() };
@@ -190,7 +189,7 @@ impl TableWriter {
     ) -> Result<(), Error> {
         self.begin_stream(labels, covers, &[])?;
         if let Some((stored, section)) = dictionary {
-            let place = (self.output.end(), self.stored_section(stored, section)?);
+            let place = (self.draft.end(), self.stored_section(stored, section)?);
             self.index.streams.last_mut().expect("it was begun").dictionary = Some(place);
         }
         Ok(())
@@ -198,7 +197,7 @@ impl TableWriter {
 
     /// Takes a block over as it is stored: numbers, fields, text. Its entry says what it is; where it lies is told anew.
     pub fn push_stored(&mut self, entry: &BlockEntry, sections: [&[u8]; 3], filter: &[u8]) -> Result<(), Error> {
-        let offset = self.output.end();
+        let offset = self.draft.end();
         let [numbers, fields, text] = sections;
         let numbers = self.stored_section(numbers, entry.numbers)?;
         let fields = self.stored_section(fields, entry.fields)?;
@@ -212,9 +211,7 @@ impl TableWriter {
 
     /// Stores a part that is stored elsewhere: only its checksum changes, which belongs to the place.
     fn stored_section(&mut self, stored: &[u8], section: Section) -> Result<Section, Error> {
-        let checksum = self.binding.checksum(self.output.end(), stored);
-        self.output.put(stored)?;
-        Ok(Section { checksum, ..section })
+        Ok(Section { checksum: self.draft.put(stored)?, ..section })
     }
 
     /// Adds a row of the stream that was begun last. Rows come sorted by time, then by id. True: a block has just been
@@ -250,7 +247,7 @@ impl TableWriter {
         self.sequences.sort_unstable();
         self.sequences.dedup_by_key(|arrival| arrival.0);
         self.numbers.arrivals = std::mem::take(&mut self.sequences);
-        let offset = self.output.end();
+        let offset = self.draft.end();
         let numbers = self.section(&self.numbers.encode(), false)?;
         let fields = std::mem::take(&mut self.fields);
         let fields_section = self.section(&fields, false)?;
@@ -294,19 +291,10 @@ impl TableWriter {
 
     /// Stores a part, compressed where that helps.
     fn section(&mut self, raw: &[u8], text: bool) -> Result<Section, Error> {
-        let offset = self.output.end();
-        let mut packed = Vec::new();
-        if raw.len() >= COMPRESS_BYTES_MIN {
-            let compressor = match &mut self.text_compressor {
-                Some(compressor) if text => compressor,
-                _ => &mut self.compressor,
-            };
-            packed = compressor.compress(raw).map_err(|error| Error::io("compress", &self.output.path, error))?;
+        match &mut self.text_compressor {
+            Some(compressor) if text => self.draft.section_with(raw, Some(compressor)),
+            _ => self.draft.section(raw),
         }
-        let stored = if packed.is_empty() || packed.len() >= raw.len() { raw } else { &packed };
-        let checksum = self.binding.checksum(offset, stored);
-        self.output.put(stored)?;
-        Ok(Section { stored: stored.len() as u32, raw: raw.len() as u32, checksum })
     }
 
     /// Completes the file, syncs it and gives it its name: when this returns, the table counts, also after a power cut.
@@ -314,7 +302,87 @@ impl TableWriter {
     /// On an error before the rename nothing is left of it. On one after it ([`Unfinished::Renamed`]) the table may or may not
     /// count after a power cut: only opening again can tell.
     pub fn finish(mut self) -> Result<Written, Unfinished> {
-        if let Err(error) = self.complete() {
+        match self.complete() {
+            Ok(()) => self.draft.finish(self.index),
+            Err(error) => {
+                self.abandon();
+                Err(Unfinished::Gone(error))
+            }
+        }
+    }
+
+    fn complete(&mut self) -> Result<(), Error> {
+        self.end_block()?;
+        let offset = self.draft.end();
+        let filters = std::mem::take(&mut self.filters);
+        let checksum = self.draft.put(&filters)?;
+        let length = filters.len() as u32;
+        self.index.filters = (offset, Section { stored: length, raw: length, checksum });
+        Ok(())
+    }
+
+    /// Gives the table up, and removes its file.
+    pub fn abandon(self) {
+        self.draft.abandon();
+    }
+}
+
+impl Draft {
+    /// Begins a file.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        binding: Binding,
+        partition: Partition,
+        options: WriterOptions,
+    ) -> Result<Draft, Error> {
+        let path = folder.join(table::temporary_name(binding.number));
+        let file = disk.open(&path, Access::Create).map_err(|error| Error::io("create", &path, error))?;
+        let buffer = header(&binding, partition).to_vec();
+        Ok(Draft {
+            disk,
+            folder: folder.to_path_buf(),
+            binding,
+            output: Output { file, path, buffer, written: 0 },
+            compressor: compressor(options.compression, &[])?,
+        })
+    }
+
+    /// Where the next part will stand.
+    pub fn end(&self) -> u64 {
+        self.output.end()
+    }
+
+    /// Adds bytes as they are; returns their checksum.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<u32, Error> {
+        let checksum = self.binding.checksum(self.output.end(), bytes);
+        self.output.put(bytes)?;
+        Ok(checksum)
+    }
+
+    fn section(&mut self, raw: &[u8]) -> Result<Section, Error> {
+        self.section_with(raw, None)
+    }
+
+    /// Adds a part, compressed where that helps.
+    fn section_with(
+        &mut self,
+        raw: &[u8],
+        compressor: Option<&mut zstd::bulk::Compressor<'static>>,
+    ) -> Result<Section, Error> {
+        let mut packed = Vec::new();
+        if raw.len() >= COMPRESS_BYTES_MIN {
+            let compressor = compressor.unwrap_or(&mut self.compressor);
+            packed = compressor.compress(raw).map_err(|error| Error::io("compress", &self.output.path, error))?;
+        }
+        let stored = if packed.is_empty() || packed.len() >= raw.len() { raw } else { &packed };
+        let checksum = self.put(stored)?;
+        Ok(Section { stored: stored.len() as u32, raw: raw.len() as u32, checksum })
+    }
+
+    /// Adds index and trailer, syncs the file and gives it its name.
+    pub fn finish(mut self, index: Index) -> Result<Written, Unfinished> {
+        if let Err(error) = self.complete(&index) {
             self.abandon();
             return Err(Unfinished::Gone(error));
         }
@@ -326,31 +394,22 @@ impl TableWriter {
             return Err(Unfinished::Gone(Error::io("rename", &path, error)));
         }
         match self.disk.sync_dir(&self.folder) {
-            Ok(()) => Ok(Written { bytes: written, index: self.index }),
+            Ok(()) => Ok(Written { bytes: written, index }),
             Err(error) => Err(Unfinished::Renamed(Error::io("sync", &self.folder, error))),
         }
     }
 
-    /// Writes what is left, and syncs the file.
-    fn complete(&mut self) -> Result<(), Error> {
-        self.end_block()?;
-        let offset = self.output.end();
-        let filters = std::mem::take(&mut self.filters);
-        let checksum = self.binding.checksum(offset, &filters);
-        self.output.put(&filters)?;
-        let length = filters.len() as u32;
-        self.index.filters = (offset, Section { stored: length, raw: length, checksum });
+    fn complete(&mut self, index: &Index) -> Result<(), Error> {
         let index_offset = self.output.end();
-        let encoded = self.index.encode();
-        let section = self.section(&encoded, false)?;
+        let section = self.section(&index.encode())?;
         let trailer = Trailer { index_offset, index: section };
-        self.output.put(&trailer.encode(&self.binding))?;
+        self.output.put(&trailer.encode(&self.binding, index.partition))?;
         self.output.flush()?;
         debug_assert!(self.output.written > HEADER_BYTES as u64);
         self.output.file.sync_data().map_err(|error| Error::io("sync", &self.output.path, error))
     }
 
-    /// Gives the table up, and removes its file.
+    /// Gives the file up, and removes it.
     pub fn abandon(self) {
         let Output { file, path, .. } = self.output;
         drop(file);

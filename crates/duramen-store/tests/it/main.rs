@@ -7,6 +7,7 @@ mod events;
 mod golden;
 mod inspect;
 mod questions;
+mod samples;
 mod space;
 mod tables;
 

@@ -23,6 +23,8 @@ fn index() -> Index {
     };
     let (first, second) = (Labels::new([("a", "1")]).unwrap(), Labels::new([("a", "2")]).unwrap());
     Index {
+        series: vec![],
+        columns: vec![],
         partition: Partition::Day(19_000),
         level: 1,
         covers: 77,
@@ -65,7 +67,7 @@ fn a_damaged_index_makes_no_panic() {
 
 #[test]
 fn header_and_trailer_belong_to_their_table() {
-    let bytes = header(&binding());
+    let bytes = header(&binding(), Partition::Day(0));
     assert_eq!(check_header(&bytes, &binding()), Ok(()));
     for other in [Binding { number: 6, ..binding() }, Binding { journal_id: [8; 16], ..binding() }] {
         assert!(matches!(check_header(&bytes, &other), Err(Fault::Damaged(_))));
@@ -74,7 +76,7 @@ fn header_and_trailer_belong_to_their_table() {
     newer[8] = 2;
     assert_eq!(check_header(&newer, &binding()), Err(Fault::Newer(2)));
     let trailer = Trailer { index_offset: 1_000, index: section(50, 90) };
-    let bytes = trailer.encode(&binding());
+    let bytes = trailer.encode(&binding(), Partition::Day(0));
     assert_eq!(Trailer::decode(&bytes, &binding(), 1_114), Ok(trailer));
     assert!(Trailer::decode(&bytes, &binding(), 1_115).is_err(), "the place is under the checksum");
     for at in (0..8).chain(16..64) {
