@@ -176,19 +176,6 @@ impl<C: Columns> Memtable<C> {
             self.bytes += part.open.bytes() + part.shared.iter().map(|chunk| chunk.bytes()).sum::<usize>();
         }
     }
-
-    /// The streams that have rows.
-    pub fn streams(&self) -> Vec<StreamId> {
-        let mut all: Vec<StreamId> = Vec::new();
-        for part in self.parts.values() {
-            for chunk in part.shared.iter().map(|chunk| &**chunk).chain([&part.open]) {
-                all.extend_from_slice(chunk.streams());
-                all.sort_unstable();
-                all.dedup();
-            }
-        }
-        all
-    }
 }
 
 #[cfg(test)]
@@ -216,7 +203,6 @@ mod tests {
         }
         let count = |memtable: &Memtable<Chunk>| memtable.chunks().iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
         assert_eq!(count(&memtable), 36 * 7 + 4 * 10_000);
-        assert_eq!(memtable.streams(), [StreamId(0), StreamId(1), StreamId(2)]);
         memtable.truncate_above(20);
         assert_eq!(count(&memtable), 18 * 7 + 2 * 10_000);
         let bytes: usize = memtable.chunks().iter().map(|(_, chunk)| chunk.bytes()).sum();
@@ -228,6 +214,6 @@ mod tests {
         assert_eq!((count(&taken), count(&memtable)), (before, 0));
         memtable = taken;
         memtable.truncate_above(0);
-        assert!(memtable.is_empty() && memtable.streams().is_empty());
+        assert!(memtable.is_empty());
     }
 }

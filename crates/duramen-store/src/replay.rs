@@ -46,7 +46,8 @@ pub(crate) fn replay(
     lost: &mut [LostTable],
     report: &mut Report,
 ) -> Result<Replayed, Error> {
-    let mut replay = Replay { core, covers, lost, report, chain: ChainReader::default(), known: ByStream::default() };
+    let (known, used) = (ByStream::default(), ByStream::default());
+    let mut replay = Replay { core, covers, lost, report, chain: ChainReader::default(), known, used };
     let mut replayed = Replayed::default();
     let mut scan = core.journal.scan(..);
     while let Some(record) = scan.next_borrowed() {
@@ -58,6 +59,11 @@ pub(crate) fn replay(
             _ => {}
         }
     }
+    let streams = lock(&core.streams);
+    for (id, sequence) in replay.used {
+        streams.get(id).into_iter().for_each(|stream| stream.note_used(sequence));
+    }
+    drop(streams);
     Ok(replayed)
 }
 
@@ -69,6 +75,8 @@ struct Replay<'a> {
     chain: ChainReader,
     /// How far a series is covered in the partition that its latest sample belongs to.
     known: ByStream<(Partition, Sequence)>,
+    /// The last record that has rows of a stream.
+    used: ByStream<Sequence>,
 }
 
 impl Replay<'_> {
@@ -78,6 +86,7 @@ impl Replay<'_> {
             self.report.unreadable.push(format!("record {sequence} holds no rows that make sense"));
             return Ok(());
         };
+        self.note_used(&chunk.streams, sequence);
         let arrival = chunk.groups[0].arrival;
         replayed.last = replayed.last.max(Some(arrival));
         let base = if record.kind == KIND_ROWS { TimeBase::Wall } else { TimeBase::Boot(arrival.boot) };
@@ -107,6 +116,7 @@ impl Replay<'_> {
             self.report.unreadable.push(format!("record {sequence} holds no samples that make sense"));
             return Ok(());
         };
+        self.note_used(&read.chunk.streams, sequence);
         replayed.last = replayed.last.max(Some(read.arrival));
         let base = if read.of_boot { TimeBase::Boot(read.arrival.boot) } else { TimeBase::Wall };
         if read.begins {
@@ -140,6 +150,12 @@ impl Replay<'_> {
             self.core.seal_oldest()?;
         }
         Ok(())
+    }
+
+    fn note_used(&mut self, streams: &[StreamId], sequence: Sequence) {
+        for run in streams.chunk_by(|a, b| a == b) {
+            self.used.insert(run[0], sequence);
+        }
     }
 
     /// Counts what the journal still has of tables that are lost.

@@ -23,6 +23,8 @@ struct Named {
     labels: Labels,
     /// Where the journal defines it last; 0: nowhere.
     defined: AtomicU64,
+    /// The last record that has rows of it.
+    used: AtomicU64,
 }
 
 impl Stream {
@@ -41,6 +43,16 @@ impl Stream {
 
     pub(crate) fn set_defined(&self, sequence: Sequence) {
         self.named.defined.store(sequence, Ordering::Relaxed);
+    }
+}
+
+impl Stream {
+    pub(crate) fn used(&self) -> Sequence {
+        self.named.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_used(&self, sequence: Sequence) {
+        self.named.used.fetch_max(sequence, Ordering::Relaxed);
     }
 }
 
@@ -73,7 +85,8 @@ impl Streams {
     }
 
     fn insert(&mut self, id: StreamId, labels: Labels, defined: Sequence) -> Stream {
-        let stream = Stream { named: Arc::new(Named { id, labels: labels.clone(), defined: AtomicU64::new(defined) }) };
+        let (defined, used) = (AtomicU64::new(defined), AtomicU64::new(0));
+        let stream = Stream { named: Arc::new(Named { id, labels: labels.clone(), defined, used }) };
         self.by_labels.insert(labels, stream.clone());
         self.by_id.insert(id, stream.clone());
         stream
@@ -106,11 +119,11 @@ impl Streams {
         self.by_labels.len()
     }
 
-    /// Forgets streams that nobody holds, and that `used` does not name.
-    pub fn forget(&mut self, used: &[StreamId]) {
+    /// Forgets streams that nobody holds, and that no record from a sequence on has rows of.
+    pub fn forget(&mut self, kept: Sequence) {
         self.by_id.retain(|id, stream| {
             let shares = if self.by_labels.get(stream.labels()).is_some_and(|other| other.id() == *id) { 2 } else { 1 };
-            let keep = Arc::strong_count(&stream.named) > shares || used.binary_search(id).is_ok();
+            let keep = Arc::strong_count(&stream.named) > shares || stream.used() >= kept;
             if !keep && shares == 2 {
                 self.by_labels.remove(stream.labels());
             }
@@ -135,10 +148,11 @@ mod tests {
         assert_eq!(streams.name(&labels("a"), 2).unwrap().id(), a.id());
         assert!(matches!(streams.name(&labels("c"), 2), Err(Error::TooManyStreams { max: 2 })));
         let id = b.id();
+        b.note_used(7);
         drop(b);
-        streams.forget(&[id]);
-        assert_eq!(streams.len(), 2, "rows of it are still in memory");
-        streams.forget(&[]);
+        streams.forget(7);
+        assert_eq!(streams.len(), 2, "the journal still has rows of it");
+        streams.forget(8);
         assert_eq!(streams.len(), 1);
         assert!(streams.get(id).is_none() && streams.get(a.id()).is_some());
         assert_ne!(streams.name(&labels("b"), 2).unwrap().id(), id, "a number is never given twice");
@@ -154,7 +168,7 @@ mod tests {
         assert_eq!(streams.name(&labels("a"), 9).unwrap().id(), StreamId(9));
         assert_eq!(streams.get(StreamId(9)).unwrap().defined(), 30);
         assert_eq!(streams.name(&labels("b"), 9).unwrap().id(), StreamId(10));
-        streams.forget(&[]);
+        streams.forget(1);
         assert_eq!(streams.len(), 0);
     }
 }

@@ -145,6 +145,7 @@ impl Core {
             match self.journal.append_drain(&mut records, how) {
                 Ok(ticket) => {
                     new.iter().zip(ticket.first() + rows..).for_each(|(stream, at)| stream.set_defined(at));
+                    batch.streams.iter().for_each(|stream| stream.note_used(ticket.last()));
                     break ticket;
                 }
                 Err(JournalError::StaleEpoch { .. }) => write.chain.cut(),

@@ -1,13 +1,13 @@
 //! A store's workload, and what must hold after a crash anywhere in it. Owns the model: which batches were issued, which were
 //! acknowledged, and what their rows are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use duramen_journal::disk::sim::{History, Scenario, SimDisk};
 use duramen_journal::{SyncPolicy, World};
 use duramen_store::inspect::verify;
-use duramen_store::{Batch, Durability, Error, Labels, Level, Options, Power, Query, Store};
+use duramen_store::{Batch, Durability, Error, Labels, Level, Options, Power, Query, Selector, Store};
 
 const FOLDER: &str = "/data";
 const BACKUP: &str = "/backup";
@@ -33,9 +33,11 @@ pub enum Action {
     Reopen,
     /// The store is backed up.
     BackUp,
+    /// So many samples, one by one.
+    Write(usize),
 }
 
-use Action::{BackUp, Flush, Leave, Pass, Reopen, Supply, Wait};
+use Action::{BackUp, Flush, Leave, Pass, Reopen, Supply, Wait, Write};
 
 /// A workload.
 pub struct Script {
@@ -51,12 +53,18 @@ pub struct Script {
     pub lose_manifest: bool,
     /// Bytes that the disk has left at the start.
     pub room: Option<u64>,
+    /// Each row comes with a sample, and each batch writes one sample over that of the batch before.
+    pub samples: bool,
+    /// Samples in memory at which series with many are sealed.
+    pub buffer_samples: usize,
 }
 
 /// What the outside world was told or asked for. Batches have numbers from 1.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 pub enum Event {
     Issued(usize, usize),
+    /// So many samples were written one by one so far.
+    Written(usize),
     /// The batch's receipt said that it is durable.
     Durable(usize),
     /// The append was refused: nothing of it may be there.
@@ -78,7 +86,10 @@ pub fn all() -> Vec<Script> {
         days: 1,
         lose_manifest: false,
         room: None,
+        samples: false,
+        buffer_samples: 10_000,
     };
+    let measured = |name, actions: &[Action]| Script { samples: true, ..script(name, actions) };
     let lines = [Wait(1), Leave(3), Wait(2), Pass(1_500), Leave(1), Wait(2)];
     let flushes = [Wait(3), Flush, Leave(2), Wait(1), Flush, Wait(2)];
     let many: Vec<Action> = (0..24).flat_map(|_| [Leave(20), Wait(9)]).collect();
@@ -101,7 +112,22 @@ pub fn all() -> Vec<Script> {
         mains,
         Wait(1),
     ];
+    let scrapes =
+        [Wait(3), Write(5), Leave(2), Flush, Write(4), Wait(1), Pass(600), Write(1), Pass(1_500), Wait(2), Flush];
+    let long: Vec<Action> = (0..12).flat_map(|_| [Leave(150), Write(7), Wait(9)]).collect();
     vec![
+        measured("samples", &scrapes),
+        Script { days: 2, fan_in: 2, ..measured("samples-days", &scrapes) },
+        Script {
+            sweep: true,
+            fan_in: 2,
+            ..measured("faults-samples", &[Wait(3), Leave(2), Flush, Wait(1), Flush, Wait(2)])
+        },
+        Script { buffer_samples: 300, fan_in: 2, ..measured("samples-merged", &long) },
+        Script { buffer_samples: 300, fan_in: 2, lose_manifest: true, ..measured("samples-no-man", &long[..21]) },
+        Script { memtable_bytes: 4 << 10, days: 2, ..measured("samples-power", &power) },
+        Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..measured("samples-full", &many) },
+        measured("samples-reopened", &reopened),
         script("lines", &lines),
         script("power", &power),
         Script { days: 2, fan_in: 2, ..script("power-days", &power) },
@@ -133,6 +159,26 @@ fn rows(script: &Script, batch: usize, count: usize) -> Vec<(usize, i64, String)
     (0..count).map(row).collect()
 }
 
+/// The samples of a batch: series, time, value.
+fn samples(script: &Script, batch: usize, count: usize) -> Vec<(usize, i64, f64)> {
+    let sample = |at: usize| {
+        let time = 1_700_000_000_000_000_000 + (batch * 1_000 + at) as i64 + at as i64 % script.days * 40 * DAY;
+        // Every third one is no decimal.
+        let value = if at % 3 == 2 { (at as f64).sqrt() / 3.0 } else { (at * 7) as f64 / 100.0 };
+        (at % 3, time, value)
+    };
+    (0..if script.samples { count } else { 0 }).map(sample).collect()
+}
+
+fn series(number: usize) -> Labels {
+    Labels::new([("core", number.to_string())]).expect("good labels")
+}
+
+/// Written over by each batch.
+const GAUGE: (usize, i64) = (7, 1_600_000_000_000_000_000);
+/// Written one by one: sample `n` has this time and `n` more, and the value `n`.
+const SINGLES: (usize, i64) = (8, 1_650_000_000_000_000_000);
+
 fn labels(stream: usize) -> Labels {
     Labels::new([("app", format!("app{stream}"))]).expect("good labels")
 }
@@ -150,13 +196,20 @@ struct Model {
     refused: Vec<usize>,
     /// The last recovery's answer, and the number of batches issued by then.
     served: Option<(Vec<usize>, usize)>,
+    written: usize,
+    /// Samples written one by one before each batch was issued: they are durable with it.
+    written_before: BTreeMap<usize, usize>,
 }
 
 impl Model {
     fn of(history: &History<Event>) -> Model {
         let mut model = Model::default();
         history.for_each(|event| match event {
-            Event::Issued(batch, count) => _ = model.issued.insert(*batch, *count),
+            Event::Issued(batch, count) => {
+                model.issued.insert(*batch, *count);
+                model.written_before.insert(*batch, model.written);
+            }
+            Event::Written(all) => model.written = *all,
             Event::Durable(batch) => model.durable.push(*batch),
             Event::Refused(batch) => model.refused.push(*batch),
             Event::BackedUp(_) => {}
@@ -178,6 +231,8 @@ impl Script {
                 ..small.journal.clone()
             },
             memtable_bytes: self.memtable_bytes,
+            buffer_bytes: self.memtable_bytes,
+            buffer_samples: self.buffer_samples,
             fan_in: self.fan_in,
             // Two of the three streams of most batches.
             large_stream_bytes: 150,
@@ -195,6 +250,12 @@ impl Script {
         for (stream, time, text) in rows(self, number, count) {
             batch.push(&streams[stream], time, Level::Info, text.as_bytes(), &[]);
         }
+        for (own, time, value) in samples(self, number, count) {
+            batch.push_sample(&store.stream(&series(own))?, time, value);
+        }
+        if self.samples {
+            batch.push_sample(&store.stream(&series(GAUGE.0))?, GAUGE.1, number as f64);
+        }
         batch.set_position(KEY, &(number as u64).to_le_bytes());
         if number == 1 {
             batch.set_position(QUIET_KEY, b"once");
@@ -209,7 +270,7 @@ impl Script {
             Err(_) if may_fail => return Ok(()),
             Err(error) => return Err(format!("opening: {error}")),
         };
-        let mut number = 0;
+        let (mut number, mut written) = (0, 0);
         let mut waiting = Vec::new();
         for action in &self.actions {
             let result = match *action {
@@ -230,6 +291,14 @@ impl Script {
                     }
                 }
                 Flush => store.flush(),
+                Write(count) => {
+                    let own = store.stream(&series(SINGLES.0)).map_err(|error| error.to_string())?;
+                    (0..count).try_for_each(|_| {
+                        written += 1;
+                        tell(Event::Written(written));
+                        store.write(&own, SINGLES.1 + written as i64, written as f64)
+                    })
+                }
                 BackUp => store.backup(BACKUP, &mut |_| ()).map(|_| tell(Event::BackedUp(number))),
                 Supply(power) => store.set_power(power, "script").and_then(|()| store.tick()),
                 Pass(milliseconds) => {
@@ -297,7 +366,71 @@ impl Script {
                 return Err(format!("batch {number} is there with {is} of {was} rows: {rows_found:?}"));
             }
         }
+        if self.samples {
+            self.check_samples(store, model, &found.keys().copied().collect::<Vec<_>>())?;
+        }
         Ok(found.into_keys().collect())
+    }
+
+    /// The samples are those of the batches whose rows are there, every bit of them, and of those that were written one by one the
+    /// first ones.
+    fn check_samples(&self, store: &Store, model: &Model, served: &[usize]) -> Result<(), String> {
+        let mut told: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
+        let mut note = |own: usize, time: i64, value: f64| {
+            told.entry(series(own).to_string()).or_default().insert(time, value.to_bits());
+        };
+        for &number in served {
+            samples(self, number, model.issued[&number])
+                .into_iter()
+                .for_each(|(own, time, value)| note(own, time, value));
+            note(GAUGE.0, GAUGE.1, number as f64);
+        }
+        let asked =
+            store.samples(&Selector::default(), i64::MIN, i64::MAX).map_err(|error| format!("asking: {error}"))?;
+        let mut singles = 0;
+        let mut found: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
+        for own in asked {
+            let own = own.map_err(|error| format!("reading: {error}"))?;
+            let all = own.samples.iter().map(|sample| (sample.time, sample.value.to_bits())).collect();
+            if own.labels == series(SINGLES.0) {
+                singles = own.samples.len();
+                let expected: BTreeMap<i64, u64> =
+                    (1..=singles).map(|n| (SINGLES.1 + n as i64, (n as f64).to_bits())).collect();
+                if all != expected {
+                    return Err(format!("samples written one by one are not the first ones: {:?}", own.samples));
+                }
+                continue;
+            }
+            found.insert(own.labels.to_string(), all);
+        }
+        if found != told {
+            let flat = |all: &BTreeMap<String, BTreeMap<i64, u64>>| -> BTreeSet<(String, i64, u64)> {
+                all.iter()
+                    .flat_map(|(name, own)| own.iter().map(move |(time, value)| (name.clone(), *time, *value)))
+                    .collect()
+            };
+            let (told, found) = (flat(&told), flat(&found));
+            let missing: Vec<_> = told.difference(&found).take(5).collect();
+            let foreign: Vec<_> = found.difference(&told).take(5).collect();
+            return Err(format!(
+                "of the samples of batches {served:?} are missing {missing:?}, and foreign {foreign:?}"
+            ));
+        }
+        let due = model.durable.iter().filter_map(|batch| model.written_before.get(batch)).max();
+        if due.is_some_and(|&due| singles < due) || singles > model.written {
+            return Err(format!(
+                "{singles} samples were written one by one; durable were {due:?} of {}",
+                model.written
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many samples are there that were written one by one.
+    fn singles(&self, store: &Store) -> Result<usize, String> {
+        let asked =
+            store.samples(&Selector::default(), SINGLES.1, SINGLES.1 + DAY).map_err(|error| error.to_string())?;
+        asked.map(|own| own.map(|own| own.samples.len()).map_err(|error| error.to_string())).sum()
     }
 
     /// What bears a backup's name is one: whole, and with everything that was there when it was begun.
@@ -398,6 +531,8 @@ impl Scenario for Script {
         }
         // Goes on, makes tables, and looks again.
         let number = model.issued.len() + 1;
+        // Of those that were written one by one, the others are lost, and were not promised.
+        history.push(Event::Written(self.singles(&store)?));
         history.push(Event::Issued(number, 4));
         let batch = self.batch(&store, number, 4).map_err(|error| error.to_string())?;
         let appended = store.append(batch, Durability::Now).and_then(|receipt| receipt.wait());
