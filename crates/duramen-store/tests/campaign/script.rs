@@ -2,6 +2,7 @@
 //! acknowledged, and what their rows are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use duramen_journal::disk::sim::{History, Scenario, SimDisk};
@@ -40,6 +41,7 @@ pub enum Action {
 use Action::{BackUp, Flush, Leave, Pass, Reopen, Supply, Wait, Write};
 
 /// A workload.
+#[derive(Clone)]
 pub struct Script {
     pub name: &'static str,
     pub actions: Vec<Action>,
@@ -89,7 +91,6 @@ pub fn all() -> Vec<Script> {
         samples: false,
         buffer_samples: 10_000,
     };
-    let measured = |name, actions: &[Action]| Script { samples: true, ..script(name, actions) };
     let lines = [Wait(1), Leave(3), Wait(2), Pass(1_500), Leave(1), Wait(2)];
     let flushes = [Wait(3), Flush, Leave(2), Wait(1), Flush, Wait(2)];
     let many: Vec<Action> = (0..24).flat_map(|_| [Leave(20), Wait(9)]).collect();
@@ -112,22 +113,7 @@ pub fn all() -> Vec<Script> {
         mains,
         Wait(1),
     ];
-    let scrapes =
-        [Wait(3), Write(5), Leave(2), Flush, Write(4), Wait(1), Pass(600), Write(1), Pass(1_500), Wait(2), Flush];
-    let long: Vec<Action> = (0..12).flat_map(|_| [Leave(150), Write(7), Wait(9)]).collect();
-    vec![
-        measured("samples", &scrapes),
-        Script { days: 2, fan_in: 2, ..measured("samples-days", &scrapes) },
-        Script {
-            sweep: true,
-            fan_in: 2,
-            ..measured("faults-samples", &[Wait(3), Leave(2), Flush, Wait(1), Flush, Wait(2)])
-        },
-        Script { buffer_samples: 300, fan_in: 2, ..measured("samples-merged", &long) },
-        Script { buffer_samples: 300, fan_in: 2, lose_manifest: true, ..measured("samples-no-man", &long[..21]) },
-        Script { memtable_bytes: 4 << 10, days: 2, ..measured("samples-power", &power) },
-        Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..measured("samples-full", &many) },
-        measured("samples-reopened", &reopened),
+    let mut all = vec![
         script("lines", &lines),
         script("power", &power),
         Script { days: 2, fan_in: 2, ..script("power-days", &power) },
@@ -147,6 +133,31 @@ pub fn all() -> Vec<Script> {
         Script { memtable_bytes: 4 << 10, fan_in: 2, days: 2, ..script("backup-days", &backup_of_many) },
         Script { sweep: true, ..script("faults-backup", &[Wait(2), Flush, Leave(1), BackUp, Wait(1)]) },
         Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..script("full", &many) },
+    ];
+    all.extend(of_samples(&script("", &[]), &power, &many, &reopened));
+    all
+}
+
+/// Workloads with samples.
+fn of_samples(plain: &Script, power: &[Action], many: &[Action], reopened: &[Action]) -> Vec<Script> {
+    let measured =
+        |name, actions: &[Action]| Script { name, actions: actions.to_vec(), samples: true, ..plain.clone() };
+    let scrapes =
+        [Wait(3), Write(5), Leave(2), Flush, Write(4), Wait(1), Pass(600), Write(1), Pass(1_500), Wait(2), Flush];
+    let long: Vec<Action> = (0..12).flat_map(|_| [Leave(150), Write(7), Wait(9)]).collect();
+    vec![
+        measured("samples", &scrapes),
+        Script { days: 2, fan_in: 2, ..measured("samples-days", &scrapes) },
+        Script {
+            sweep: true,
+            fan_in: 2,
+            ..measured("faults-samples", &[Wait(3), Leave(2), Flush, Wait(1), Flush, Wait(2)])
+        },
+        Script { buffer_samples: 300, fan_in: 2, ..measured("samples-merged", &long) },
+        Script { buffer_samples: 300, fan_in: 2, lose_manifest: true, ..measured("samples-no-man", &long[..21]) },
+        Script { memtable_bytes: 4 << 10, days: 2, ..measured("samples-power", power) },
+        Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..measured("samples-full", many) },
+        measured("samples-reopened", reopened),
     ]
 }
 
@@ -178,6 +189,15 @@ fn series(number: usize) -> Labels {
 const GAUGE: (usize, i64) = (7, 1_600_000_000_000_000_000);
 /// Written one by one: sample `n` has this time and `n` more, and the value `n`.
 const SINGLES: (usize, i64) = (8, 1_650_000_000_000_000_000);
+
+fn write_singles(store: &Store, numbers: Range<usize>, tell: &dyn Fn(Event)) -> Result<(), Error> {
+    let own = store.stream(&series(SINGLES.0))?;
+    for number in numbers {
+        tell(Event::Written(number + 1));
+        store.write(&own, SINGLES.1 + number as i64 + 1, (number + 1) as f64)?;
+    }
+    Ok(())
+}
 
 fn labels(stream: usize) -> Labels {
     Labels::new([("app", format!("app{stream}"))]).expect("good labels")
@@ -292,12 +312,8 @@ impl Script {
                 }
                 Flush => store.flush(),
                 Write(count) => {
-                    let own = store.stream(&series(SINGLES.0)).map_err(|error| error.to_string())?;
-                    (0..count).try_for_each(|_| {
-                        written += 1;
-                        tell(Event::Written(written));
-                        store.write(&own, SINGLES.1 + written as i64, written as f64)
-                    })
+                    written += count;
+                    write_singles(&store, written - count..written, tell)
                 }
                 BackUp => store.backup(BACKUP, &mut |_| ()).map(|_| tell(Event::BackedUp(number))),
                 Supply(power) => store.set_power(power, "script").and_then(|()| store.tick()),
