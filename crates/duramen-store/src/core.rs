@@ -167,6 +167,7 @@ impl Core {
         self.settle_manifest()?;
         self.remove_retired()?;
         if self.is_inline() {
+            self.downsample_due()?;
             while self.compact()? {}
         }
         space

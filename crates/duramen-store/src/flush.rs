@@ -146,7 +146,18 @@ impl Core {
 
     /// Releases whole segments below a sequence.
     fn release(&self, below: Sequence) -> Result<(), Error> {
-        let below = lock(&self.write).chain.kept_for(below);
+        let below = {
+            let mut write = lock(&self.write);
+            self.settle(&mut write);
+            match lock(&self.view).first_sample_sequence() {
+                Some(first) => write.chain.kept_for(first).min(below),
+                None => {
+                    // What comes next must not build on what goes.
+                    write.chain.cut();
+                    below
+                }
+            }
+        };
         let firsts = self.journal.segments().into_iter().map(|segment| segment.first);
         let Some(kept) = firsts.filter(|&first| first <= below).max().filter(|&first| first > self.journal.first())
         else {

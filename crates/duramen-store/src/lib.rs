@@ -3,8 +3,9 @@
 pub use crate::backup::{Backup, Restored, partial_of, restore};
 pub use crate::batch::Batch;
 pub use crate::compaction::Compaction;
+pub use crate::downsample::{Downsampling, Statistic};
 pub use crate::error::Error;
-pub use crate::format::table::Partition;
+pub use crate::format::table::{DOWNSAMPLE_LABEL, Partition};
 pub use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, is_name};
 pub use crate::options::{DiskFull, Options, SERIES_SAMPLES_MIN};
 pub use crate::power::{Behaviour, Change, Machine, Power, Seal, Signal};
@@ -34,6 +35,7 @@ mod damage;
 #[cfg(any(test, feature = "decoders"))]
 #[doc(hidden)]
 pub mod decoders;
+mod downsample;
 mod error;
 mod flush;
 mod format;

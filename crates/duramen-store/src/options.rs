@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use duramen_journal::{Codec, SyncPolicy};
 
+use crate::downsample::Downsampling;
 use crate::error::Error;
 
 /// The kind of a store's data folder.
@@ -56,6 +57,10 @@ pub struct Options {
     pub table_bytes_max: u64,
     /// Days whose last moment is older than this are dropped, and rows that are older are refused; `None`: kept for ever.
     pub retention_age: Option<Duration>,
+    /// Rules by which series of longer steps are made in the background.
+    pub downsampling: Vec<Downsampling>,
+    /// As `retention_age`, for series that were made by downsampling; `None`: kept for ever.
+    pub downsampled_age: Option<Duration>,
     /// Bytes of all tables beyond which the oldest are dropped; `None`: as much as there is.
     pub retention_bytes: Option<u64>,
     /// Bytes of the file system that are kept free, for what must go on when the disk is full. With less, `disk_full` says what
@@ -87,6 +92,8 @@ impl Default for Options {
             fan_in: 8,
             table_bytes_max: 1 << 30,
             retention_age: None,
+            downsampling: Vec::new(),
+            downsampled_age: None,
             retention_bytes: None,
             free_bytes_min: 32 << 20,
             disk_full: DiskFull::Stop,
@@ -137,6 +144,9 @@ impl Options {
         }
         if self.buffer_samples == 0 {
             return bad("buffer_samples", "must be at least 1");
+        }
+        for rule in &self.downsampling {
+            rule.check()?;
         }
         if self.segments_max < 2 {
             return bad("segments_max", "must be at least 2");

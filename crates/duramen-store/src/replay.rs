@@ -12,7 +12,7 @@ use crate::covers::Covers;
 use crate::error::Error;
 use crate::format::batch::{KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_SAMPLES, rows};
 use crate::format::chain::{ByStream, ChainReader};
-use crate::format::table::Partition;
+use crate::format::table::{Grain, Partition};
 use crate::lock;
 use crate::memtable::Columns;
 use crate::report::Report;
@@ -73,8 +73,8 @@ struct Replay<'a> {
     lost: &'a mut [LostTable],
     report: &'a mut Report,
     chain: ChainReader,
-    /// How far a series is covered in the partition that its latest sample belongs to.
-    known: ByStream<(Partition, Sequence)>,
+    /// Of a series its grain, and how far it is covered in the partition that its latest sample belongs to.
+    known: ByStream<(Grain, Partition, Sequence)>,
     /// The last record that has rows of a stream.
     used: ByStream<Sequence>,
 }
@@ -127,7 +127,12 @@ impl Replay<'_> {
             true => self.uncovered_samples(base, &read.chunk, sequence),
             false => read.chunk,
         };
-        self.count_lost(sequence, kept.times.iter().map(|&time| Partition::of_sample(base, time)));
+        if !self.lost.is_empty() {
+            let grain = |id| self.known.get(&id).map_or(Grain::Measured, |known| known.0);
+            let samples = kept.streams.iter().zip(&kept.times);
+            let partitions: Vec<_> = samples.map(|(&id, &time)| Partition::of_sample(base, time, grain(id))).collect();
+            self.count_lost(sequence, partitions.into_iter());
+        }
         self.report.skipped += all - kept.len() as u64;
         if kept.is_empty() {
             return Ok(());
@@ -186,17 +191,20 @@ impl Replay<'_> {
 
     fn uncovered_samples(&mut self, base: TimeBase, chunk: &SampleChunk, sequence: Sequence) -> SampleChunk {
         let streams = lock(&self.core.streams);
-        let covers = |id: StreamId, partition| match streams.get(id) {
-            Some(stream) => self.covers.of_stream(partition, stream.labels().as_bytes()),
-            None => self.covers.of_stream(partition, lost_labels(id).as_bytes()),
+        let labels = |id: StreamId| streams.get(id).map_or_else(|| lost_labels(id), |stream| stream.labels().clone());
+        let look = |id: StreamId, time| {
+            let labels = labels(id);
+            let grain = Grain::of(&labels);
+            let partition = Partition::of_sample(base, time, grain);
+            (grain, partition, self.covers.of_stream(partition, labels.as_bytes()))
         };
         chunk.filtered(|row| {
-            let (id, partition) = (chunk.streams[row], Partition::of_sample(base, chunk.times[row]));
-            let known = self.known.entry(id).or_insert_with(|| (partition, covers(id, partition)));
-            if known.0 != partition {
-                *known = (partition, covers(id, partition));
+            let (id, time) = (chunk.streams[row], chunk.times[row]);
+            let known = self.known.entry(id).or_insert_with(|| look(id, time));
+            if known.1 != Partition::of_sample(base, time, known.0) {
+                *known = look(id, time);
             }
-            sequence >= known.1
+            sequence >= known.2
         })
     }
 }

@@ -60,7 +60,7 @@ impl Core {
         let gone: Vec<Arc<Live>> = {
             let view = lock(&self.view);
             let total: u64 = view.tables.iter().map(|live| live.entry.bytes).sum();
-            let keep = Keep { since: None, bytes_max: Some(total.saturating_sub(bytes)) };
+            let keep = Keep { since: None, since_downsampled: None, bytes_max: Some(total.saturating_sub(bytes)) };
             let entries = view.tables.iter().map(|live| &live.entry);
             let (_, by_size) = pick::drops(entries, keep, |entry| self.is_released(entry, first));
             view.tables.iter().filter(|live| by_size.contains(&live.entry.number)).cloned().collect()

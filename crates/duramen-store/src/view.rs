@@ -95,6 +95,12 @@ impl View {
         sealed.chain([self.active.first_sequence(), self.samples.first_sequence()]).flatten().min()
     }
 
+    /// The first record of which samples are in no table.
+    pub fn first_sample_sequence(&self) -> Option<Sequence> {
+        let sealed = self.sealed.iter().map(|own| own.samples.first_sequence());
+        sealed.chain([self.samples.first_sequence()]).flatten().min()
+    }
+
     /// Puts samples into memory.
     pub fn insert_samples(&mut self, base: TimeBase, chunk: SampleChunk, now: Duration) {
         if chunk.is_empty() {

@@ -113,7 +113,9 @@ impl Core {
         if self.space_short.load(std::sync::atomic::Ordering::Acquire) && !batch.own {
             return Err(Error::NoSpace { path: self.catalog.folder.clone() });
         }
-        self.refuse_too_old(batch);
+        if !batch.own {
+            self.refuse_too_old(batch);
+        }
         if batch.is_empty() {
             return Ok(None);
         }

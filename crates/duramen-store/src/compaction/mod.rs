@@ -10,6 +10,7 @@ pub(crate) mod pick;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::core::Core;
 use crate::error::Error;
@@ -66,7 +67,7 @@ impl Core {
     pub fn work_on_compaction(&self) {
         while !self.is_stopped() {
             let seen = self.merging.load(Ordering::Acquire);
-            let done = self.compact();
+            let done = self.downsample_due().and_then(|_| self.compact());
             if self.is_stopped() {
                 break;
             }
@@ -138,15 +139,22 @@ impl Core {
 
     /// The time before which rows are too old to be kept; `None`: none is, or nobody knows what time it is.
     pub fn horizon(&self) -> Option<Nanoseconds> {
-        let age = i64::try_from(self.options.retention_age?.as_nanos()).unwrap_or(i64::MAX);
-        self.wall()?.checked_sub(age)
+        self.before(self.options.retention_age?)
+    }
+
+    fn before(&self, age: Duration) -> Option<Nanoseconds> {
+        self.wall()?.checked_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
     }
 
     /// Drops what is too old or too much. A table goes only when the journal has given up all rows that it covers: otherwise they
     /// would come back with the next opening.
     pub fn retain(&self) -> Result<(), Error> {
-        let keep = Keep { since: self.horizon(), bytes_max: self.options.retention_bytes };
-        if keep.since.is_none() && keep.bytes_max.is_none() {
+        let keep = Keep {
+            since: self.horizon(),
+            since_downsampled: self.options.downsampled_age.and_then(|age| self.before(age)),
+            bytes_max: self.options.retention_bytes,
+        };
+        if keep.since.is_none() && keep.since_downsampled.is_none() && keep.bytes_max.is_none() {
             return Ok(());
         }
         let first = self.journal.first();

@@ -77,6 +77,8 @@ pub(crate) fn merge<'a>(
 pub(crate) struct Keep {
     /// Partitions that end before this time are dropped; `None`: none is.
     pub since: Option<Nanoseconds>,
+    /// The same for partitions of downsampled series.
+    pub since_downsampled: Option<Nanoseconds>,
     /// Bytes of all tables; beyond it the oldest are dropped.
     pub bytes_max: Option<u64>,
 }
@@ -87,7 +89,11 @@ pub(crate) fn drops<'a>(
     keep: Keep,
     may_drop: impl Fn(&TableEntry) -> bool,
 ) -> (Vec<u64>, Vec<u64>) {
-    let too_old = |table: &TableEntry| match (table.partition.end(), keep.since) {
+    let since = |table: &TableEntry| match table.partition {
+        Partition::Downsampled(_) => keep.since_downsampled,
+        _ => keep.since,
+    };
+    let too_old = |table: &TableEntry| match (table.partition.end(), since(table)) {
         (Some(end), Some(since)) => end <= since,
         _ => false,
     };
@@ -190,13 +196,25 @@ mod tests {
         let tables = [table(1, 1, 0, 100), table(2, 2, 0, 100), table(3, 3, 0, 100)];
         let since = Some(2 * PARTITION_NANOSECONDS + 5);
         let all = |_: &TableEntry| true;
-        assert_eq!(drops(tables.iter(), Keep { since, bytes_max: None }, all), (vec![1], vec![]));
-        assert_eq!(drops(tables.iter(), Keep { since, bytes_max: Some(150) }, all), (vec![1], vec![2]));
-        assert_eq!(drops(tables.iter(), Keep { since: None, bytes_max: Some(300) }, all), (vec![], vec![]));
+        assert_eq!(
+            drops(tables.iter(), Keep { since, since_downsampled: None, bytes_max: None }, all),
+            (vec![1], vec![])
+        );
+        assert_eq!(
+            drops(tables.iter(), Keep { since, since_downsampled: None, bytes_max: Some(150) }, all),
+            (vec![1], vec![2])
+        );
+        assert_eq!(
+            drops(tables.iter(), Keep { since_downsampled: None, since: None, bytes_max: Some(300) }, all),
+            (vec![], vec![])
+        );
         let held = |table: &TableEntry| table.number != 1;
-        assert_eq!(drops(tables.iter(), Keep { since, bytes_max: Some(150) }, held), (vec![], vec![2]));
+        assert_eq!(
+            drops(tables.iter(), Keep { since, since_downsampled: None, bytes_max: Some(150) }, held),
+            (vec![], vec![2])
+        );
         let boot = TableEntry { partition: Partition::Boot(4), ..table(9, 0, 0, 100) };
-        let keep = Keep { since: Some(i64::MAX), bytes_max: None };
+        let keep = Keep { since_downsampled: None, since: Some(i64::MAX), bytes_max: None };
         assert_eq!(drops([boot].iter(), keep, all), (vec![], vec![]), "nobody knows how old it is");
     }
 }

@@ -27,6 +27,8 @@ const TRAILER_MAGIC: &[u8; 8] = b"DURTBEND";
 pub(crate) const PARTITION_NANOSECONDS: i64 = 86_400_000_000_000;
 /// Nanoseconds of a partition of samples: thirty days. Series that are measured every few minutes fill blocks worth the name then.
 pub(crate) const PERIOD_NANOSECONDS: i64 = 30 * PARTITION_NANOSECONDS;
+/// Nanoseconds of a partition of downsampled series.
+pub(crate) const LONG_PERIOD_NANOSECONDS: i64 = 12 * PERIOD_NANOSECONDS;
 /// The feature, incompatible with older readers, of tables that hold samples.
 const FEATURE_SAMPLES: u16 = 1;
 
@@ -64,7 +66,26 @@ pub enum Partition {
     Samples(i32),
     /// Samples of a boot whose clock was not set.
     SamplesOfBoot(u32),
+    /// Samples of series that were made of others by downsampling, of 360 days: they are kept longer.
+    Downsampled(i32),
 }
+
+/// Whether a series was measured, or made of others by downsampling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grain {
+    Measured,
+    Downsampled,
+}
+
+impl Grain {
+    /// That of a series.
+    pub fn of(labels: &Labels) -> Grain {
+        if labels.get(DOWNSAMPLE_LABEL).is_some() { Grain::Downsampled } else { Grain::Measured }
+    }
+}
+
+/// The label of a series that was made of another one by downsampling: how.
+pub const DOWNSAMPLE_LABEL: &str = "downsample";
 
 impl Partition {
     /// The partition of a row.
@@ -79,25 +100,24 @@ impl Partition {
     }
 
     /// The partition of a sample.
-    pub fn of_sample(base: TimeBase, time: Nanoseconds) -> Partition {
-        match base {
-            TimeBase::Wall => {
-                let period = time.div_euclid(PERIOD_NANOSECONDS);
-                Partition::Samples(i32::try_from(period).expect("nanoseconds in 64 bits are 7,117 periods"))
-            }
-            TimeBase::Boot(boot) => Partition::SamplesOfBoot(boot),
+    pub(crate) fn of_sample(base: TimeBase, time: Nanoseconds, grain: Grain) -> Partition {
+        let period = |length| i32::try_from(time.div_euclid(length)).expect("nanoseconds in 64 bits are 7,117 periods");
+        match (base, grain) {
+            (TimeBase::Wall, Grain::Measured) => Partition::Samples(period(PERIOD_NANOSECONDS)),
+            (TimeBase::Wall, Grain::Downsampled) => Partition::Downsampled(period(LONG_PERIOD_NANOSECONDS)),
+            (TimeBase::Boot(boot), _) => Partition::SamplesOfBoot(boot),
         }
     }
 
     /// Whether it is one of samples.
     pub fn is_of_samples(self) -> bool {
-        matches!(self, Partition::Samples(_) | Partition::SamplesOfBoot(_))
+        matches!(self, Partition::Samples(_) | Partition::SamplesOfBoot(_) | Partition::Downsampled(_))
     }
 
     /// What its rows' times are counted from.
     pub fn base(self) -> TimeBase {
         match self {
-            Partition::Day(_) | Partition::Samples(_) => TimeBase::Wall,
+            Partition::Day(_) | Partition::Samples(_) | Partition::Downsampled(_) => TimeBase::Wall,
             Partition::Boot(boot) | Partition::SamplesOfBoot(boot) => TimeBase::Boot(boot),
         }
     }
@@ -107,6 +127,7 @@ impl Partition {
         match self {
             Partition::Day(day) => Some((i64::from(day) + 1).saturating_mul(PARTITION_NANOSECONDS)),
             Partition::Samples(period) => Some((i64::from(period) + 1).saturating_mul(PERIOD_NANOSECONDS)),
+            Partition::Downsampled(period) => Some((i64::from(period) + 1).saturating_mul(LONG_PERIOD_NANOSECONDS)),
             Partition::Boot(_) | Partition::SamplesOfBoot(_) => None,
         }
     }
@@ -117,6 +138,7 @@ impl Partition {
             Partition::Boot(boot) => (1, i64::from(boot)),
             Partition::Samples(period) => (2, i64::from(period)),
             Partition::SamplesOfBoot(boot) => (3, i64::from(boot)),
+            Partition::Downsampled(period) => (4, i64::from(period)),
         };
         out.push(kind);
         put_signed(out, number);
@@ -130,6 +152,7 @@ impl Partition {
             1 => Some(Partition::Boot(u32::try_from(number).ok()?)),
             2 => Some(Partition::Samples(i32::try_from(number).ok()?)),
             3 => Some(Partition::SamplesOfBoot(u32::try_from(number).ok()?)),
+            4 => Some(Partition::Downsampled(i32::try_from(number).ok()?)),
             _ => None,
         }
     }

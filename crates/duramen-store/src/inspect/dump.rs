@@ -393,6 +393,7 @@ fn show_partition(partition: Partition) -> String {
         Partition::Boot(boot) => format!("boot {boot}"),
         Partition::Samples(period) => format!("samples of period {period}"),
         Partition::SamplesOfBoot(boot) => format!("samples of boot {boot}"),
+        Partition::Downsampled(period) => format!("downsampled samples of period {period}"),
     }
 }
 

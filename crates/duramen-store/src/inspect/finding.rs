@@ -66,7 +66,7 @@ impl Loss {
 /// The boot that times of a partition are counted from.
 pub(crate) fn boot_of(partition: Partition) -> Option<u32> {
     match partition {
-        Partition::Day(_) | Partition::Samples(_) => None,
+        Partition::Day(_) | Partition::Samples(_) | Partition::Downsampled(_) => None,
         Partition::Boot(boot) | Partition::SamplesOfBoot(boot) => Some(boot),
     }
 }

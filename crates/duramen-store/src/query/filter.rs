@@ -4,6 +4,8 @@
 use regex::bytes::Regex;
 
 use crate::format::table::filter::{hash, is_token_byte, tokens};
+use std::fmt;
+
 use crate::labels::Labels;
 use crate::row::Fields;
 
@@ -18,6 +20,13 @@ pub enum Operator {
     Matches,
     /// `!~`
     NotMatches,
+}
+
+impl Operator {
+    /// Its sign.
+    pub fn sign(self) -> &'static str {
+        ["=", "!=", "=~", "!~"][self as usize]
+    }
 }
 
 /// A comparison of one label, or one field.
@@ -66,6 +75,18 @@ impl Selector {
     /// Whether a stream is meant.
     pub fn selects(&self, labels: &Labels) -> bool {
         self.matchers.iter().all(|matcher| matcher.passes(labels.get(&matcher.name)))
+    }
+}
+
+/// As it is written in a query.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{")?;
+        for (at, matcher) in self.matchers.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{}{}{:?}", matcher.name, matcher.operator.sign(), matcher.value)?;
+        }
+        write!(f, "}}")
     }
 }
 

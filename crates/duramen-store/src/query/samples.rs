@@ -100,7 +100,7 @@ impl Part {
 /// Series by series, sorted by labels. Damage that was met is told by [`SeriesIter::damaged`]; the rest is there.
 pub struct SeriesIter {
     span: Span,
-    names: std::collections::btree_set::IntoIter<Labels>,
+    names: std::vec::IntoIter<Labels>,
     memory: BTreeMap<Labels, Vec<Sample>>,
     /// The oldest first.
     parts: Vec<Part>,
@@ -148,9 +148,7 @@ impl Store {
             return Ok(Some(last.sample));
         }
         let everything = (Nanoseconds::MIN, Nanoseconds::MAX);
-        let names = BTreeSet::from([labels.clone()]);
         let mut all = SeriesIter::with(core, |own| own == labels, everything)?;
-        all.names = names.into_iter();
         let last = all.last_of(labels)?;
         if let (Some(sample), Some(id)) = (last, id) {
             let mut view = lock(&core.view);
@@ -169,7 +167,8 @@ impl SeriesIter {
         SeriesIter::with(core, |labels| selector.selects(labels), span)
     }
 
-    fn with(core: &Core, selects: impl Fn(&Labels) -> bool, span: Span) -> Result<SeriesIter, Error> {
+    /// As [`Store::samples`], of the series that a test selects.
+    pub(crate) fn with(core: &Core, selects: impl Fn(&Labels) -> bool, span: Span) -> Result<SeriesIter, Error> {
         // What cannot be appended is no reason not to answer.
         let _ = core.append_staged();
         core.settle(&mut lock(&core.write));
@@ -189,7 +188,7 @@ impl SeriesIter {
         };
         let mut all = SeriesIter {
             span,
-            names: BTreeSet::new().into_iter(),
+            names: Vec::new().into_iter(),
             memory: in_memory(core, &chunks, &selects, &offset, span),
             parts: Vec::new(),
             damaged: Vec::new(),
@@ -219,13 +218,29 @@ impl SeriesIter {
                 }
             }
         }
-        all.names = names.into_iter();
+        all.names = names.into_iter().collect::<Vec<_>>().into_iter();
         Ok(all)
     }
 
     /// Series that are still to come.
     pub fn remaining(&self) -> usize {
         self.names.len()
+    }
+
+    /// No sample of the answer comes before this time; `None`: there is none.
+    pub(crate) fn first_time(&self) -> Option<Nanoseconds> {
+        let memory = self.memory.values().flatten().map(|sample| sample.time);
+        let blocks = self.parts.iter().flat_map(|part| {
+            // Asked of few series: looking at all of a table's is what asking has done already.
+            let known = part
+                .table
+                .index
+                .series
+                .iter()
+                .filter(|series| self.names.as_slice().binary_search(&series.labels).is_ok());
+            known.flat_map(|series| part.meeting(series, self.span)).map(|(_, column)| column.first.max(self.span.0))
+        });
+        memory.chain(blocks).min()
     }
 
     /// Blocks of tables whose values were read, and those of which the summary was enough.

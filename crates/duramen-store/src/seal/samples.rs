@@ -8,7 +8,7 @@ use crate::catalog::entry_of;
 use crate::error::Error;
 use crate::format::chain::ByStream;
 use crate::format::manifest::TableEntry;
-use crate::format::table::Partition;
+use crate::format::table::{Grain, Partition};
 use crate::labels::Labels;
 use crate::lock;
 use crate::row::TimeBase;
@@ -71,8 +71,10 @@ fn seal_base(
 ) -> Result<(), Unfinished> {
     let mut partitions: BTreeMap<Partition, Vec<(&Labels, &[Sample])>> = BTreeMap::new();
     for (labels, samples) in named {
-        for part in samples.chunk_by(|a, b| Partition::of_sample(base, a.time) == Partition::of_sample(base, b.time)) {
-            partitions.entry(Partition::of_sample(base, part[0].time)).or_default().push((labels, part));
+        let grain = Grain::of(labels);
+        let partition = |sample: &Sample| Partition::of_sample(base, sample.time, grain);
+        for part in samples.chunk_by(|a, b| partition(a) == partition(b)) {
+            partitions.entry(partition(&part[0])).or_default().push((labels, part));
         }
     }
     let catalog = sealing.catalog;

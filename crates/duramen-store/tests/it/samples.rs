@@ -1,9 +1,13 @@
 //! Samples: whatever happens between writing and asking, each is there once, with every bit, and the last one of its time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use duramen_journal::disk::sim::{Crash, SimDisk};
-use duramen_store::{Batch, Durability, Labels, Options, STALE, Sample, Selector, Store, Stream, Summary};
+use duramen_store::{
+    Batch, DOWNSAMPLE_LABEL, Downsampling, Durability, Labels, Level, Matcher, Operator, Options, STALE, Sample,
+    Selector, Statistic, Store, Stream, Summary,
+};
 
 use crate::{DAY, SECOND, START, open_with, options};
 
@@ -178,7 +182,7 @@ fn staged_samples_are_durable_within_the_interval() {
     }
     // As the background thread does it: it looks twice within an interval.
     for _ in 0..3 {
-        disk.advance(std::time::Duration::from_millis(500));
+        disk.advance(Duration::from_millis(500));
         store.tick().unwrap();
     }
     std::mem::forget(store);
@@ -203,7 +207,7 @@ fn series_with_few_samples_stay_in_memory_until_age_or_bytes_force_them() {
     store.tick().unwrap();
     let stats = store.stats();
     assert_eq!((stats.tables, stats.table_rows), (1, 600));
-    disk.advance(std::time::Duration::from_secs(2 * 3600 + 1));
+    disk.advance(Duration::from_secs(2 * 3600 + 1));
     store.tick().unwrap();
     assert_eq!(store.stats().table_rows, 700);
     let count = |store: &Store| all(store).values().map(Vec::len).sum::<usize>();
@@ -228,4 +232,64 @@ fn the_last_sample_is_known_from_memory_and_from_tables() {
     store.write(&own, START + 5, 6.0).unwrap();
     assert_eq!(store.last(own.labels()).unwrap(), Some(Sample { time: START + 5, value: 6.0 }));
     assert_eq!(store.last(&Labels::new([("no", "such")]).unwrap()).unwrap(), None);
+}
+
+#[test]
+fn downsampled_series_are_made_once_and_outlive_what_they_are_made_of() {
+    let disk = SimDisk::new(11);
+    let minute = 60 * SECOND;
+    let rule = Downsampling {
+        selector: Selector::default(),
+        step: Duration::from_secs(60),
+        delay: Duration::from_secs(30),
+        statistics: vec![Statistic::Mean, Statistic::Count],
+    };
+    let with_rule =
+        Options { downsampling: vec![rule], retention_age: Some(Duration::from_secs(3 * 86_400)), ..options() };
+    let (store, _) = open_with(&disk, &with_rule);
+    let own = series(&store, 1);
+    let start = (START / minute + 1) * minute;
+    for step in 1..=600 {
+        store.write(&own, start + step * SECOND, step as f64).expect("written");
+    }
+    disk.advance(Duration::from_nanos((start - START) as u64 + 600 * SECOND as u64 + 31 * SECOND as u64));
+    store.tick().expect("done");
+    let made = |store: &Store, statistic: &str| -> Vec<(i64, f64)> {
+        let matchers = vec![Matcher::new(DOWNSAMPLE_LABEL, Operator::Equal, statistic).expect("a matcher")];
+        let asked = store.samples(&Selector { matchers }, i64::MIN, i64::MAX).expect("asked");
+        asked.flat_map(|own| own.expect("a series").samples).map(|sample| (sample.time, sample.value)).collect()
+    };
+    let told: Vec<(i64, f64)> = (1..=10).map(|at| (start + at * minute, at as f64 * 60.0 - 29.5)).collect();
+    assert_eq!(made(&store, "mean"), told);
+    assert_eq!(made(&store, "count"), told.iter().map(|(time, _)| (*time, 60.0)).collect::<Vec<_>>());
+    // Another opening goes on where the first one was.
+    store.flush().expect("flushed");
+    drop(store);
+    let (store, _) = open_with(&disk, &with_rule);
+    store.write(&series(&store, 1), start + 5 * minute, 1e9).expect("written");
+    store.tick().expect("done");
+    assert_eq!(made(&store, "mean"), told, "a late sample does not change a window that is made");
+    store.flush().expect("flushed");
+    // A partition of measured samples is dropped when all of it is too old.
+    disk.advance(Duration::from_secs(40 * 86_400));
+    store.write(&series(&store, 2), start + 40 * DAY, 1.0).expect("written");
+    // A table goes only when the journal has given up what it covers: fill some segments.
+    let mut noise = Model { samples: BTreeMap::new(), random: 5 };
+    for _ in 0..10 {
+        let text: Vec<u8> = (0..100_000).map(|_| noise.next(256) as u8).collect();
+        let mut batch = Batch::new();
+        batch.push(&series(&store, 3), start + 40 * DAY, Level::Info, &text, &[]);
+        store.append(batch, Durability::Now).expect("appended").wait().expect("durable");
+        store.flush().expect("flushed");
+    }
+    for _ in 0..3 {
+        store.tick().expect("done");
+    }
+    assert_eq!(made(&store, "mean")[..10], told);
+    let measured = vec![Matcher::new(DOWNSAMPLE_LABEL, Operator::Equal, "").expect("a matcher")];
+    let left = store
+        .samples(&Selector { matchers: measured }, i64::MIN, i64::MAX)
+        .expect("asked")
+        .map(|own| own.expect("a series"));
+    assert_eq!(left.map(|own| own.samples.len()).sum::<usize>(), 1);
 }
