@@ -17,7 +17,6 @@ use crate::core::{Core, ManifestState, SAMPLES};
 use crate::error::Error;
 use crate::format::batch::{KIND_POSITION, KIND_STREAM, LOG, put_position, put_stream};
 use crate::lock;
-use crate::options::SERIES_SAMPLES_MIN;
 use crate::power::{Power, Seal};
 use crate::row::Level;
 use crate::seal::samples::seal_samples;
@@ -276,7 +275,7 @@ impl Core {
         let now = self.world.environment.now();
         let (many, old) = {
             let view = lock(&self.view);
-            let many = view.samples.len() >= view.samples_tried + self.options.buffer_samples;
+            let many = view.long > 0 && view.samples.len() >= self.options.buffer_samples;
             let old = view.samples_since.is_some_and(|since| now.saturating_sub(since) >= self.options.buffer_age);
             (many && !view.seals_samples(), old && !view.seals_samples())
         };
@@ -291,8 +290,7 @@ impl Core {
             if old {
                 self.rotate_samples(&mut view, below);
             } else {
-                let samples = view.samples.take_large(SERIES_SAMPLES_MIN);
-                view.samples_tried = view.samples.len();
+                let samples = view.take_long_series();
                 if !samples.is_empty() {
                     let sealed = Sealed { samples, below, partial: true, ..Sealed::default() };
                     view.sealed.push_back(Arc::new(sealed));

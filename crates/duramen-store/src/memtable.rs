@@ -148,14 +148,26 @@ impl<C: Columns> Memtable<C> {
             run.into_iter().for_each(|(of, weight)| *weights.entry(of).or_default() += weight);
         }
         weights.retain(|_, weight| *weight >= weight_min);
-        let (mut taken, mut left) = (Memtable::default(), Memtable::default());
         if weights.is_empty() {
-            return taken;
+            return Memtable::default();
         }
-        let large = |stream: &StreamId| weights.contains_key(stream);
+        self.take(|stream| weights.contains_key(&stream))
+    }
+
+    /// Takes out all rows of some streams.
+    pub fn take(&mut self, takes: impl Fn(StreamId) -> bool) -> Memtable<C> {
+        let (mut taken, mut left) = (Memtable::default(), Memtable::default());
         for (base, chunk) in self.chunks() {
-            taken.insert(base, chunk.filtered(|row| large(&chunk.streams()[row])));
-            left.insert(base, chunk.filtered(|row| !large(&chunk.streams()[row])));
+            let mut all = 0;
+            let own = chunk.filtered(|row| {
+                let own = takes(chunk.streams()[row]);
+                all += usize::from(own);
+                own
+            });
+            if all < chunk.len() {
+                left.insert(base, chunk.filtered(|row| !takes(chunk.streams()[row])));
+            }
+            taken.insert(base, own);
         }
         *self = left;
         taken

@@ -13,6 +13,7 @@ use crate::format::chain::ByStream;
 use crate::format::manifest::TableEntry;
 use crate::lock;
 use crate::memtable::{Columns, Memtable};
+use crate::options::SERIES_SAMPLES_MIN;
 use crate::row::TimeBase;
 use crate::sample::{Sample, SampleChunk};
 use crate::table::Table;
@@ -46,12 +47,15 @@ impl Live {
     }
 }
 
-/// The latest sample of a series that was written since opening.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LastSample {
-    pub sample: Sample,
+/// What is known of a series without looking at its samples.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// The latest sample that was written since opening, if its time is wall time.
+    pub last: Option<Sample>,
     /// No table has a later one.
     pub sure: bool,
+    /// Samples in memory that are not being sealed.
+    pub buffered: u32,
 }
 
 /// The state that queries take a look at.
@@ -61,9 +65,9 @@ pub(crate) struct View {
     pub samples: Memtable<SampleChunk>,
     /// When the oldest of the samples came, on the monotonic clock.
     pub samples_since: Option<Duration>,
-    /// Samples that were left when series with many were last looked for.
-    pub samples_tried: usize,
-    pub last: ByStream<LastSample>,
+    pub tallies: ByStream<Tally>,
+    /// Series that have so many samples in memory that they are worth sealing.
+    pub long: usize,
     /// The oldest first.
     pub sealed: VecDeque<Arc<Sealed>>,
     /// Sorted by number.
@@ -107,31 +111,61 @@ impl View {
             return;
         }
         self.samples_since.get_or_insert(now);
-        if base == TimeBase::Wall {
-            self.note_last(&chunk);
-        }
+        self.tally(base, &chunk);
         self.samples.insert(base, chunk);
     }
 
-    fn note_last(&mut self, chunk: &SampleChunk) {
-        for (row, &stream) in chunk.streams.iter().enumerate() {
-            let sample = Sample { time: chunk.times[row], value: chunk.values[row] };
-            let next = row + 1;
-            if chunk.streams.get(next) == Some(&stream) && chunk.times[next] >= sample.time {
-                continue;
-            }
-            let last = self.last.entry(stream).or_insert(LastSample { sample, sure: false });
-            if last.sample.time <= sample.time {
-                last.sample = sample;
+    fn tally(&mut self, base: TimeBase, chunk: &SampleChunk) {
+        let mut from = 0;
+        for run in chunk.streams.chunk_by(|a, b| a == b) {
+            let rows = from..from + run.len();
+            from = rows.end;
+            let tally = self.tallies.entry(run[0]).or_default();
+            let was = tally.buffered as usize;
+            tally.buffered += run.len() as u32;
+            self.long += usize::from(was < SERIES_SAMPLES_MIN && was + run.len() >= SERIES_SAMPLES_MIN);
+            if base == TimeBase::Wall {
+                // Of several at one time the last one.
+                let Some(row) = rows.max_by_key(|&row| chunk.times[row]) else { continue };
+                let sample = Sample { time: chunk.times[row], value: chunk.values[row] };
+                if tally.last.is_none_or(|last| last.time <= sample.time) {
+                    tally.last = Some(sample);
+                }
             }
         }
+    }
+
+    /// Takes the samples out of the memory of series that have many.
+    pub fn take_long_series(&mut self) -> Memtable<SampleChunk> {
+        let mut taken = Memtable::default();
+        if self.long > 0 {
+            let tallies = &self.tallies;
+            let many = |tally: &Tally| tally.buffered as usize >= SERIES_SAMPLES_MIN;
+            taken = self.samples.take(|stream| tallies.get(&stream).is_some_and(many));
+            self.tallies.values_mut().filter(|tally| many(tally)).for_each(|tally| tally.buffered = 0);
+            self.long = 0;
+        }
+        taken
     }
 
     /// Takes all samples out of the memory.
     pub fn take_samples(&mut self) -> Memtable<SampleChunk> {
         self.samples_since = None;
-        self.samples_tried = 0;
+        self.long = 0;
+        self.tallies.values_mut().for_each(|tally| tally.buffered = 0);
         std::mem::take(&mut self.samples)
+    }
+
+    /// Gives up the samples of records above a sequence, which were refused.
+    pub fn truncate_samples_above(&mut self, sequence: Sequence) {
+        self.samples.truncate_above(sequence);
+        self.tallies.clear();
+        self.long = 0;
+        for (base, chunk) in self.samples.chunks() {
+            self.tally(base, &chunk);
+        }
+        // What was refused may have been the latest, or have hidden it.
+        self.tallies.values_mut().for_each(|tally| tally.sure = false);
     }
 }
 

@@ -224,7 +224,7 @@ impl Core {
         }
         if view.samples.bytes() >= self.options.buffer_bytes && !view.seals_samples() {
             self.rotate_samples(&mut view, below);
-        } else if view.samples.len() >= view.samples_tried + self.options.buffer_samples {
+        } else if view.long > 0 && view.samples.len() >= self.options.buffer_samples {
             self.kick();
         }
     }
@@ -290,9 +290,8 @@ impl Core {
         }
         let mut view = lock(&self.view);
         view.active.truncate_above(written);
-        view.samples.truncate_above(written);
+        view.truncate_samples_above(written);
         write.chain.cut_above(written);
-        view.last.clear();
         for sealed in &mut view.sealed {
             if sealed.below > written + 1 {
                 let (mut rows, mut samples) = (sealed.rows.clone(), sealed.samples.clone());

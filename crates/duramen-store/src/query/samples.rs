@@ -144,8 +144,9 @@ impl Store {
         // What cannot be appended is no reason not to answer.
         let _ = core.append_staged();
         let id = lock(&core.streams).find(labels);
-        if let Some(last) = id.and_then(|id| lock(&core.view).last.get(&id).copied()).filter(|last| last.sure) {
-            return Ok(Some(last.sample));
+        let known = id.and_then(|id| lock(&core.view).tallies.get(&id).copied());
+        if let Some(last) = known.filter(|tally| tally.sure).and_then(|tally| tally.last) {
+            return Ok(Some(last));
         }
         let everything = (Nanoseconds::MIN, Nanoseconds::MAX);
         let mut all = SeriesIter::with(core, |own| own == labels, everything)?;
@@ -153,10 +154,9 @@ impl Store {
         if let (Some(sample), Some(id)) = (last, id) {
             let mut view = lock(&core.view);
             // Later ones may have come meanwhile.
-            if let Some(known) = view.last.get_mut(&id) {
-                known.sample = if known.sample.time >= sample.time { known.sample } else { sample };
-                known.sure = true;
-            }
+            let tally = view.tallies.entry(id).or_default();
+            tally.last = tally.last.filter(|known| known.time >= sample.time).or(Some(sample));
+            tally.sure = true;
         }
         Ok(last)
     }
