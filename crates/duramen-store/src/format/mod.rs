@@ -5,4 +5,5 @@ pub(crate) mod batch;
 pub(crate) mod bytes;
 pub(crate) mod column;
 pub(crate) mod manifest;
+pub(crate) mod samples;
 pub(crate) mod table;
