@@ -9,8 +9,8 @@ use zstd::dict::DecoderDictionary;
 use zstd::zstd_safe::DCtx;
 
 use crate::error::Error;
-use crate::format::samples::times::times;
-use crate::format::samples::values::values;
+use crate::format::samples::times;
+use crate::format::samples::values;
 use crate::format::table::block::Numbers;
 use crate::format::table::samples::{Part, SampleBlock, TimesColumn};
 use crate::format::table::{

@@ -12,13 +12,13 @@ use duramen_journal::disk::Disk;
 use crate::error::Error;
 use crate::format::bytes::put_number;
 use crate::format::samples::Effort;
-use crate::format::samples::times::put_times;
-use crate::format::samples::values::put_values;
+use crate::format::samples::Summary;
+use crate::format::samples::put_times;
+use crate::format::samples::put_values;
 use crate::format::table::samples::{BLOCK_SAMPLES_MAX, BlockSummary, Part, SampleBlock, SampleStream, TimesColumn};
 use crate::format::table::{Binding, Index};
 use crate::labels::Labels;
 use crate::row::Nanoseconds;
-use crate::sample::is_stale;
 use crate::table::WriterOptions;
 use crate::table::writer::{Draft, IndexHead, Unfinished, Written};
 
@@ -142,18 +142,6 @@ fn part(draft: &mut Draft, bytes: &[u8]) -> Result<Part, Error> {
 
 /// What values come to; `None`: there is NaN among them that says nothing of an end.
 pub(crate) fn summary(values: &[f64]) -> Option<BlockSummary> {
-    let mut all = BlockSummary { count: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0 };
-    for &value in values {
-        if is_stale(value) {
-            continue;
-        }
-        if value.is_nan() {
-            return None;
-        }
-        all.count += 1;
-        all.min = all.min.min(value);
-        all.max = all.max.max(value);
-        all.sum += value;
-    }
-    Some(all)
+    let Summary { count, min, max, sum, usable } = Summary::of(values);
+    usable.then_some(BlockSummary { count, min, max, sum })
 }

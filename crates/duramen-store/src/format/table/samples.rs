@@ -5,7 +5,7 @@
 
 use crate::format::bytes::{Reader, put_bytes, put_number, put_signed};
 use crate::format::samples::Effort;
-use crate::format::samples::values::{put_values, values};
+use crate::format::samples::{put_values, values};
 use crate::format::table::HEADER_BYTES;
 use crate::labels::Labels;
 use crate::row::Nanoseconds;
