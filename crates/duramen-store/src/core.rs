@@ -157,6 +157,11 @@ impl Core {
 
     /// Does what is due.
     pub fn tend(&self) -> Result<(), Error> {
+        if self.replaying.load(Ordering::Acquire) {
+            // Nothing else may come between what the journal has and what is told of it.
+            while self.seal_oldest()? {}
+            return Ok(());
+        }
         let space = self.watch_space();
         self.tell_damage()?;
         self.append_staged()?;

@@ -55,6 +55,8 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// The journal is still being read: try again in a moment.
+    Opening,
     /// A row, a batch or a position is larger than the bound. Nothing was written.
     TooLarge {
         /// `"row"`, `"batch"` or `"position"`.
@@ -152,6 +154,7 @@ impl fmt::Display for Error {
                 write!(f, "no rows are sealed any more since a failure ({cause}); reopen the store")
             }
             Error::BadCopy { path, reason } => write!(f, "{} is not complete: {reason}", path.display()),
+            Error::Opening => write!(f, "the store is being opened, and takes nothing yet"),
             Error::Going => {
                 write!(f, "the power is going: no rows are taken any more; send them again when it is back")
             }

@@ -324,6 +324,9 @@ impl Core {
     /// Changes how the store behaves, as the power changed. What counts comes first: when this returns, everything that was
     /// appended is durable, and so is the change's own record; tables are written afterwards, in the background.
     pub fn set_power(&self, power: Power, cause: &str, more: &[(&str, String)]) -> Result<(), Error> {
+        if self.replaying.load(Ordering::Acquire) {
+            return Err(Error::Opening);
+        }
         let behaviour = power.behaviour();
         self.journal.set_policy(behaviour.policy.unwrap_or(self.options.journal.policy));
         let before = Power::from_number(self.power.swap(power as u8, Ordering::AcqRel));

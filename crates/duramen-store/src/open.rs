@@ -27,8 +27,16 @@ use crate::stream::Streams;
 use crate::view::{Live, View};
 use crate::write::Writing;
 
-/// Opens a store.
-pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<Core>, Report), Error> {
+/// A store whose tables can be asked, and of whose journal nothing is read yet.
+pub(crate) struct Opening {
+    pub core: Arc<Core>,
+    covers: Covers,
+    lost: Vec<LostTable>,
+    report: Report,
+}
+
+/// Opens a store as far as its tables and its names go.
+pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<Opening, Error> {
     options.check()?;
     let segment_first = Arc::new(AtomicU64::new(0));
     let journal_options = duramen_journal::Options {
@@ -45,7 +53,7 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         journal_id: journal_report.journal_id,
     };
     catalog.prepare()?;
-    let Found { manifest, notes, mut lost } = catalog.recover()?;
+    let Found { manifest, notes, lost } = catalog.recover()?;
     let mut report = Report { journal: journal_report, notes, ..Report::default() };
     report.tables = manifest.tables.len();
     report.table_rows = manifest.tables.iter().map(|table| table.rows).sum();
@@ -71,11 +79,12 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         stage: Default::default(),
         clock: Default::default(),
         power: Default::default(),
-        takes_rows: AtomicBool::new(true),
+        takes_rows: AtomicBool::new(false),
         space_short: AtomicBool::new(false),
         space_dropped_rows: AtomicU64::new(0),
         wanted_seal: Default::default(),
-        ended: AtomicBool::new(false),
+        // There is no session to end before one has begun.
+        ended: AtomicBool::new(true),
         merge: Mutex::new(()),
         compaction: Default::default(),
         unmergeable: Default::default(),
@@ -89,18 +98,14 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<(Arc<
         sealed: Default::default(),
     });
     *lock(&core.clock) = core.learn_clock();
-    replay_and_tell(&core, &covers, &mut lost, &mut report)?;
-    Ok((core, report))
+    Ok(Opening { core, covers, lost, report })
 }
 
-/// Reads what only the journal has, and stores what is known to be missing.
-fn replay_and_tell(
-    core: &Arc<Core>,
-    covers: &Covers,
-    lost: &mut Vec<LostTable>,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let Replayed { last, missed } = replay(core, covers, lost, report)?;
+/// Reads what only the journal has, and stores what is known to be missing. From here on rows are taken.
+pub(crate) fn replay_and_tell(opening: Opening) -> Result<Report, Error> {
+    let Opening { core, covers, mut lost, mut report } = opening;
+    let (core, lost, report) = (&core, &mut lost, &mut report);
+    let Replayed { last, missed } = replay(core, &covers, lost, report)?;
     report_lost_tables(lost, report);
     core.replaying.store(false, Ordering::Release);
     // A full disk must not keep the store from opening: what it holds can be asked for, and the note is written next time.
@@ -113,7 +118,9 @@ fn replay_and_tell(
         Err(error) if error.is_no_space() => report.notes.push(format!("this opening is not noted: {error}")),
         told => told?,
     }
-    Ok(())
+    core.ended.store(false, Ordering::Release);
+    core.takes_rows.store(true, Ordering::Release);
+    Ok(std::mem::take(report))
 }
 
 /// What the live tables say of the journal from a sequence on.

@@ -95,19 +95,8 @@ impl Replay<'_> {
         self.count_lost(sequence, kept.times.iter().map(|&time| Partition::of(base, time)));
         self.report.replayed += kept.len() as u64;
         self.report.skipped += all - kept.len() as u64;
-        let full = {
-            let mut view = lock(&self.core.view);
-            view.active.insert(base, kept);
-            let full = view.active.bytes() >= self.core.options.memtable_bytes;
-            if full {
-                self.core.rotate_rows(&mut view, sequence + 1);
-            }
-            full
-        };
-        if full {
-            self.core.seal_oldest()?;
-        }
-        Ok(())
+        lock(&self.core.view).active.insert(base, kept);
+        self.core.make_replay_room(sequence + 1)
     }
 
     fn samples(&mut self, record: &RecordRef<'_>, replayed: &mut Replayed) -> Result<(), Error> {
@@ -142,19 +131,8 @@ impl Replay<'_> {
             return Ok(());
         }
         self.report.replayed += kept.len() as u64;
-        let full = {
-            let mut view = lock(&self.core.view);
-            view.insert_samples(base, kept, self.core.world.environment.now());
-            let full = view.samples.bytes() >= self.core.options.buffer_bytes;
-            if full {
-                self.core.rotate_samples(&mut view, sequence + 1);
-            }
-            full
-        };
-        if full {
-            self.core.seal_oldest()?;
-        }
-        Ok(())
+        lock(&self.core.view).insert_samples(base, kept, self.core.world.environment.now());
+        self.core.make_replay_room(sequence + 1)
     }
 
     fn note_used(&mut self, streams: &[StreamId], sequence: Sequence) {

@@ -35,7 +35,7 @@ impl Core {
             self.append_stage(&mut stage, Durability::Policy)?;
         }
         if !self.takes_rows.load(std::sync::atomic::Ordering::Acquire) {
-            return Err(Error::Going);
+            return Err(self.refusal());
         }
         if stage.batch.samples() == 0 {
             stage.interval = self.stage_interval();

@@ -132,17 +132,42 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &Options, world: World) -> Result<(Store, Report), Error> {
-        let (core, report) = crate::open::open(path.as_ref(), options, world.clone())?;
+        Store::open_serving(path, options, world, |_| ())
+    }
+
+    /// Opens as [`Store::open_with`], and hands the store out before the journal is read, which takes a while after a power cut: it
+    /// answers queries at once, from its tables and from what of the journal it has read by then, and takes nothing
+    /// ([`Error::Opening`]) until this returns.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; what was handed out early is of no use then.
+    pub fn open_serving(
+        path: impl AsRef<Path>,
+        options: &Options,
+        world: World,
+        early: impl FnOnce(&Store),
+    ) -> Result<(Store, Report), Error> {
+        let opening = crate::open::open(path.as_ref(), options, world.clone())?;
+        let core = opening.core.clone();
         let (sealing, merging) = (core.clone(), core.clone());
         let spawn = |name, work| {
             let spawned = world.environment.spawn(name, work);
             spawned.map_err(|error| Error::io("start a thread for", path.as_ref(), error))
         };
-        let mut workers = Vec::new();
-        workers.extend(spawn("duramen-seal", Box::new(move || sealing.work()))?);
-        workers.extend(spawn("duramen-merge", Box::new(move || merging.work_on_compaction()))?);
-        core.set_inline(workers.is_empty());
-        Ok((Store { handle: Arc::new(Handle { core, workers: std::sync::Mutex::new(workers) }) }, report))
+        let sealer = spawn("duramen-seal", Box::new(move || sealing.work()))?;
+        core.set_inline(sealer.is_none());
+        let workers = std::sync::Mutex::new(sealer.into_iter().collect());
+        let store = Store { handle: Arc::new(Handle { core, workers }) };
+        early(&store);
+        let report = crate::open::replay_and_tell(opening)?;
+        let merger = spawn("duramen-merge", Box::new(move || merging.work_on_compaction()))?;
+        crate::lock(&store.handle.workers).extend(merger);
+        Ok((store, report))
+    }
+
+    /// Whether the journal is still being read, so that answers lack what is not read yet; see [`Store::open_serving`].
+    pub fn is_opening(&self) -> bool {
+        self.core().replaying.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// The data folder.

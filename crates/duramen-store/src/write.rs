@@ -107,8 +107,12 @@ impl Core {
     /// Appends a batch, and empties it; `None`: it was empty. A batch that is refused stays as it is.
     pub fn append(&self, batch: &mut Batch, how: Durability) -> Result<Option<Ticket>, Error> {
         self.check(batch)?;
+        // Also the store's own: rows go into memory in the order of the journal.
+        if self.replaying.load(std::sync::atomic::Ordering::Acquire) {
+            return Err(Error::Opening);
+        }
         if !self.takes_rows.load(std::sync::atomic::Ordering::Acquire) && !batch.own {
-            return Err(Error::Going);
+            return Err(self.refusal());
         }
         if self.space_short.load(std::sync::atomic::Ordering::Acquire) && !batch.own {
             return Err(Error::NoSpace { path: self.catalog.folder.clone() });
@@ -159,6 +163,11 @@ impl Core {
         };
         self.keep(&mut write, std::mem::take(batch), &ticket, arrival);
         Ok(Some(ticket))
+    }
+
+    /// Why nothing is taken.
+    pub fn refusal(&self) -> Error {
+        if self.replaying.load(std::sync::atomic::Ordering::Acquire) { Error::Opening } else { Error::Going }
     }
 
     /// Takes out rows and samples that the retention would drop at once, and counts them.
@@ -245,16 +254,38 @@ impl Core {
 
     /// Waits until there is room in memory and in the journal.
     fn make_room(&self, batch: &Batch) -> Result<(), Error> {
+        let (rows, samples) = (batch.samples() < batch.len(), batch.samples() > 0);
+        self.wait_while(|| self.is_full(rows, samples) || (!batch.own && self.journal_is_long()))
+    }
+
+    /// Whether there is no more room in memory for rows, or for samples.
+    fn is_full(&self, rows: bool, samples: bool) -> bool {
+        let view = lock(&self.view);
+        let of_rows = view.active.bytes() >= self.options.memtable_bytes && view.seals_rows();
+        let of_samples = view.samples.bytes() >= self.options.buffer_bytes && view.seals_samples();
+        (rows && of_rows) || (samples && of_samples)
+    }
+
+    /// Hands rows and samples over to be sealed as soon as they fill their memory, and waits while there is no room for more. For
+    /// replay, which has read all records below a sequence.
+    pub fn make_replay_room(&self, below: Sequence) -> Result<(), Error> {
+        self.wait_while(|| self.is_full(true, true))?;
+        let mut view = lock(&self.view);
+        if view.active.bytes() >= self.options.memtable_bytes {
+            self.rotate_rows(&mut view, below);
+        }
+        if view.samples.bytes() >= self.options.buffer_bytes {
+            self.rotate_samples(&mut view, below);
+        }
+        Ok(())
+    }
+
+    /// Waits for sealing as long as something holds.
+    fn wait_while(&self, holds: impl Fn() -> bool) -> Result<(), Error> {
         use std::sync::atomic::Ordering;
-        let is_full = || {
-            let view = lock(&self.view);
-            let rows = view.active.bytes() >= self.options.memtable_bytes && view.seals_rows();
-            let samples = view.samples.bytes() >= self.options.buffer_bytes && view.seals_samples();
-            (rows && batch.samples() < batch.len()) || (samples && batch.samples() > 0)
-        };
         loop {
             let seen = self.sealed.load(Ordering::Acquire);
-            if !is_full() && (batch.own || !self.journal_is_long()) {
+            if !holds() {
                 return Ok(());
             }
             if self.stopped.load(Ordering::Acquire) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use duramen_journal::disk::sim::{Crash, SimDisk};
 use duramen_store::{
-    Batch, DOWNSAMPLE_LABEL, Downsampling, Durability, Labels, Level, Matcher, Operator, Options, STALE, Sample,
+    Batch, DOWNSAMPLE_LABEL, Downsampling, Durability, Error, Labels, Level, Matcher, Operator, Options, STALE, Sample,
     Selector, Statistic, Store, Stream, Summary,
 };
 
@@ -292,4 +292,30 @@ fn downsampled_series_are_made_once_and_outlive_what_they_are_made_of() {
         .expect("asked")
         .map(|own| own.expect("a series"));
     assert_eq!(left.map(|own| own.samples.len()).sum::<usize>(), 1);
+}
+
+#[test]
+fn a_store_that_is_being_opened_answers_and_takes_nothing() {
+    let disk = SimDisk::new(13);
+    let (store, _) = open_with(&disk, &options());
+    let own = series(&store, 1);
+    store.write(&own, START, 1.0).expect("written");
+    store.flush().expect("flushed");
+    store.write(&own, START + SECOND, 2.0).expect("written");
+    drop(store);
+    let (store, report) = Store::open_serving(crate::FOLDER, &options(), disk.world(), |early| {
+        assert!(early.is_opening());
+        // What tables have is there; the journal is not read yet.
+        assert_eq!(all(early).values().map(Vec::len).sum::<usize>(), 1);
+        let own = series(early, 1);
+        assert!(matches!(early.write(&own, START, 9.0), Err(Error::Opening)));
+        let mut batch = Batch::new();
+        batch.push_sample(&own, START, 9.0);
+        assert!(matches!(early.append(batch, Durability::Now), Err(Error::Opening)));
+        assert!(matches!(early.set_power(duramen_store::Power::Low, "test"), Err(Error::Opening)));
+    })
+    .expect("opened");
+    assert!(!store.is_opening() && report.replayed >= 1);
+    assert_eq!(all(&store).values().map(Vec::len).sum::<usize>(), 2);
+    assert_eq!(store.last(own.labels()).expect("asked"), Some(Sample { time: START + SECOND, value: 2.0 }));
 }
