@@ -42,7 +42,8 @@ pub(super) fn packed(bytes: &[u8], count: usize, width: u32) -> impl Iterator<It
         match bytes.get(from..from + 16) {
             // One load does while the number ends in it, which it does up to 57 bits.
             Some(word) if width <= 57 => {
-                u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]) >> skip & mask
+                u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]) >> skip
+                    & mask
             }
             Some(word) => (u128::from_le_bytes(word.try_into().expect("sixteen")) >> skip) as u64 & mask,
             None => {

@@ -8,8 +8,7 @@ use crate::format::bytes::{Reader, put_number};
 
 /// Digits behind the point that are tried. 10^22 would still be exact; more digits than this are no decimals but arithmetic.
 const DIGITS_MAX: usize = 14;
-const POWERS: [f64; DIGITS_MAX + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+const POWERS: [f64; DIGITS_MAX + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
 /// Integers with digits behind the point are smaller than this: each is a float, and one division rounds once.
 const SCALED_MAX: f64 = (1u64 << 53) as f64;
 /// Where offsets are allowed, integers are smaller than this: else any float is near some decimal.
@@ -52,8 +51,7 @@ fn apart(value: f64, digits: usize) -> Apart {
     let power = POWERS[digits];
     let scaled = (value * power).round_ties_even();
     let bound = if digits == 0 { i64::MAX as f64 } else { SCALED_MAX };
-    // False for what is no number.
-    if !(scaled.abs() < bound) {
+    if scaled.is_nan() || scaled.abs() >= bound {
         return Apart::No;
     }
     let integer = scaled as i64;
@@ -81,9 +79,8 @@ fn guess(values: &[f64]) -> Option<usize> {
     let sample: Vec<f64> =
         values.iter().step_by(stride).copied().filter(|value| value.is_finite() && *value != 0.0).collect();
     let enough = sample.len() - sample.len() / 4;
-    let near = |digits: &usize| {
-        sample.iter().filter(|value| !matches!(apart(**value, *digits), Apart::No)).count() >= enough
-    };
+    let near =
+        |digits: &usize| sample.iter().filter(|value| !matches!(apart(**value, *digits), Apart::No)).count() >= enough;
     (0..=DIGITS_MAX).find(near)
 }
 

@@ -83,12 +83,8 @@ struct Shape {
 
 impl Shape {
     fn of(all: &[u64]) -> Shape {
-        let mut shape = Shape {
-            largest: 0,
-            steps: (i64::MAX, i64::MIN),
-            steps_of_steps: (i64::MAX, i64::MIN),
-            runs: 0,
-        };
+        let mut shape =
+            Shape { largest: 0, steps: (i64::MAX, i64::MIN), steps_of_steps: (i64::MAX, i64::MIN), runs: 0 };
         let (mut before, mut step_before) = (0u64, 0i64);
         for (at, &distance) in all.iter().enumerate() {
             let step = distance.wrapping_sub(before) as i64;
@@ -197,17 +193,16 @@ fn put_runs(out: &mut Vec<u8>, distances: &Distances) {
 /// Adds a chunk of the narrowest type that holds all distances.
 fn put_distances_chunk(out: &mut Vec<u8>, distances: &Distances, shape: &Shape, ask: Ask) -> bool {
     let all = &distances.all;
-    // The head's kind is known first, its bytes stand first.
-    match shape.largest {
-        0..=0xff => {
+    match width(shape.largest) {
+        0..=8 => {
             distances.put_head(out, CHUNK_8);
             put_chunk(out, &all.iter().map(|distance| *distance as u8).collect::<Vec<_>>(), ask)
         }
-        0..=0xffff => {
+        9..=16 => {
             distances.put_head(out, CHUNK_16);
             put_chunk(out, &all.iter().map(|distance| *distance as u16).collect::<Vec<_>>(), ask)
         }
-        0..=0xffff_ffff => {
+        17..=32 => {
             distances.put_head(out, CHUNK_32);
             put_chunk(out, &all.iter().map(|distance| *distance as u32).collect::<Vec<_>>(), ask)
         }

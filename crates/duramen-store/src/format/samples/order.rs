@@ -72,7 +72,9 @@ fn bits(sorted: &[u64]) -> u64 {
 /// Whether a number stands at least as often as neighbours are looked at.
 fn run_length_at_least(sorted: &[u64], at: usize) -> bool {
     let from = at.saturating_sub(NEIGHBOURS - 1);
-    (from..=at).any(|from| sorted.get(from + NEIGHBOURS - 1).is_some_and(|last| *last == sorted[at]) && sorted[from] == sorted[at])
+    (from..=at).any(|from| {
+        sorted.get(from + NEIGHBOURS - 1).is_some_and(|last| *last == sorted[at]) && sorted[from] == sorted[at]
+    })
 }
 
 /// The logarithm to the base of two in 256ths, nearly; of 0 as of 1.

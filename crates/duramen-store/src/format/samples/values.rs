@@ -124,11 +124,8 @@ fn put_compressed(out: &mut Vec<u8>, values: &[f64], level: i32) -> bool {
     out.push(COMPRESSED);
     CONTEXT.with_borrow_mut(|context| {
         let context = context.get_or_insert_with(CCtx::create);
-        let lean = [
-            CParameter::CompressionLevel(level),
-            CParameter::ContentSizeFlag(false),
-            CParameter::ChecksumFlag(false),
-        ];
+        let lean =
+            [CParameter::CompressionLevel(level), CParameter::ContentSizeFlag(false), CParameter::ChecksumFlag(false)];
         if lean.into_iter().any(|parameter| context.set_parameter(parameter).is_err()) {
             return false;
         }
