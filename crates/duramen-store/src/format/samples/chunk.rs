@@ -78,3 +78,34 @@ pub(super) fn chunk<T: Number + Default>(bytes: &[u8], count: usize) -> Option<V
         (progress.finished && page.into_src().is_empty()).then_some(numbers)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(mode: ModeSpec, delta: DeltaSpec) -> Vec<u8> {
+        let numbers: Vec<u32> = (0..300).map(|at| at * at % 97).collect();
+        let config = ChunkConfig::default().with_mode_spec(mode).with_delta_spec(delta);
+        let mut chunk = FileCompressor::default().chunk_compressor(&numbers, &config).unwrap();
+        chunk.write_page(0, chunk.write_meta(Vec::new()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_never_written_is_refused() {
+        assert!(chunk::<u32>(&written(ModeSpec::Classic, DeltaSpec::TryConsecutive(1)), 300).is_some());
+        assert_eq!(chunk::<u32>(&written(ModeSpec::TryDict, DeltaSpec::NoOp), 300), None);
+        assert_eq!(chunk::<u32>(&written(ModeSpec::Classic, DeltaSpec::TryLookback), 300), None);
+        assert_eq!(chunk::<u32>(&written(ModeSpec::Classic, DeltaSpec::TryConv1(2)), 300), None);
+        // A dictionary of 2^25 numbers that are not there.
+        assert_eq!(chunk::<u64>(&[0xf4, 0xff, 0xff, 0xff, 0x1f], 300), None);
+    }
+
+    #[test]
+    fn a_chunk_takes_all_its_bytes_and_holds_its_count() {
+        let bytes = written(ModeSpec::Classic, DeltaSpec::NoOp);
+        assert_eq!(chunk::<u32>(&bytes, 0), None);
+        assert_eq!(chunk::<u32>(&[&bytes[..], &[0]].concat(), 300), None);
+        assert_eq!(chunk::<u32>(&bytes[..bytes.len() - 1], 300), None);
+        assert_eq!(chunk::<u32>(&[], 300), None);
+    }
+}

@@ -51,8 +51,7 @@ fn apart(value: f64, digits: usize) -> Apart {
     let power = POWERS[digits];
     let scaled = (value * power).round_ties_even();
     let bound = if digits == 0 { i64::MAX as f64 } else { SCALED_MAX };
-    // False for what is no number.
-    if !(scaled.abs() < bound) {
+    if scaled.is_nan() || scaled.abs() >= bound {
         return Apart::No;
     }
     let integer = scaled as i64;

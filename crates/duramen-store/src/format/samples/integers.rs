@@ -193,17 +193,16 @@ fn put_runs(out: &mut Vec<u8>, distances: &Distances) {
 /// Adds a chunk of the narrowest type that holds all distances.
 fn put_distances_chunk(out: &mut Vec<u8>, distances: &Distances, shape: &Shape, ask: Ask) -> bool {
     let all = &distances.all;
-    // The head's kind is known first, its bytes stand first.
-    match shape.largest {
-        0..=0xff => {
+    match width(shape.largest) {
+        0..=8 => {
             distances.put_head(out, CHUNK_8);
             put_chunk(out, &all.iter().map(|distance| *distance as u8).collect::<Vec<_>>(), ask)
         }
-        0..=0xffff => {
+        9..=16 => {
             distances.put_head(out, CHUNK_16);
             put_chunk(out, &all.iter().map(|distance| *distance as u16).collect::<Vec<_>>(), ask)
         }
-        0..=0xffff_ffff => {
+        17..=32 => {
             distances.put_head(out, CHUNK_32);
             put_chunk(out, &all.iter().map(|distance| *distance as u32).collect::<Vec<_>>(), ask)
         }

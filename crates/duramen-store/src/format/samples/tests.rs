@@ -17,6 +17,8 @@ fn there_and_back(all: &[f64]) -> Vec<u8> {
         put_values(&mut out, all, effort);
         let packed = out.split_off(1);
         assert_eq!(out, [0xaa], "what stood there stays");
+        put_values(&mut out, all, effort);
+        assert!(out[1..] == packed, "the same bytes each time");
         let back = values(&packed, all.len()).map(|back| bits(&back));
         assert!(back == Some(bits(all)), "encoding {:?}", &packed[..packed.len().min(12)]);
         let counted = values(&packed, all.len() + 1).is_none_or(|back| back.len() == all.len() + 1);
@@ -112,7 +114,7 @@ fn shape_of(shape: u8, seed: u64, count: usize, digits: u32) -> Vec<f64> {
             // What averages of decimals look like.
             9 => ((step * 1e3).round() / 1e3 + 41.0) / 3.0 * 3.0,
             10 => f64::from((level + step) as f32),
-            _ => (noise.next() >> noise.below(64)) as f64 * if digits % 2 == 0 { 1.0 } else { -1.0 },
+            _ => (noise.next() >> noise.below(64)) as f64 * if digits.is_multiple_of(2) { 1.0 } else { -1.0 },
         }
     };
     (0..count).map(each).collect()
@@ -184,6 +186,41 @@ fn steady_columns_are_short() {
     assert!(there_and_back(&ended).len() <= 240 / 2 + 24, "a stale marker spoils no decimals");
     let seldom: Vec<f64> = (0..4096).map(|at| f64::from(at / 400) * 1.1).collect();
     assert!(there_and_back(&seldom).len() < 80);
+}
+
+/// FORMAT.md shows these bytes: whoever changes the layout, or takes a `pco` that writes other bytes, has to change the page.
+#[test]
+fn the_page_shows_these_bytes() {
+    let page = include_str!("../../../FORMAT.md");
+    let mut noise = Noise(1);
+    let rough: Vec<f64> =
+        (0..48).map(|_| f64::from(noise.below(4) as u8 * 50) + f64::from(noise.below(2) as u8)).collect();
+    let runs = [[2.5; 20], [3.5; 20], [f64::from_bits(STALE); 20]].concat();
+    let moved = [41.362, 41.361_999_999_999_995, f64::NEG_INFINITY, 44.508];
+    let columns: [(&str, &[f64]); 4] =
+        [("constant", &[0.5; 9]), ("runs", &runs), ("decimals", &moved), ("chunk", &rough)];
+    let mut samples: Vec<(&str, Vec<u8>)> = Vec::new();
+    for (name, all) in columns {
+        let mut packed = Vec::new();
+        put_values(&mut packed, all, Effort::Seal);
+        assert_eq!(values(&packed, all.len()).map(|back| bits(&back)), Some(bits(all)));
+        samples.push((name, packed));
+    }
+    let mut packed = Vec::new();
+    let late: Vec<i64> =
+        (0..100).map(|at| 1_700_000_000_000_000_000 + (at * 15 + at / 60 * 60) * 1_000_000_000).collect();
+    put_times(&mut packed, &late, Effort::Seal);
+    assert_eq!(times(&packed, late.len()), Some(late));
+    samples.push(("times", packed));
+    for (name, bytes) in samples {
+        let line = |(number, bytes): (usize, &[u8])| {
+            let words: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{:04x}: {}\n", number * 16, words.join(" "))
+        };
+        let drawn: String = bytes.chunks(16).enumerate().map(line).collect();
+        let sample = format!("```hex {name} {}\n{drawn}```", bytes.len());
+        assert!(page.contains(&sample), "FORMAT.md should show:\n{sample}");
+    }
 }
 
 /// Each encoding of each shape, changed here and there: other values or none, and no panic. What comes back is as many values as
@@ -260,6 +297,7 @@ fn what_is_cut_is_none() {
 
 /// Figures, from a folder of NAB's series (`DURAMEN_NAB`): `cargo test --release -p duramen-store -- --ignored --nocapture
 /// samples_measured`.
+#[allow(clippy::disallowed_methods, reason = "figures need a clock and the files that are measured")]
 mod measured {
     use std::collections::BTreeMap;
     use std::path::Path;
