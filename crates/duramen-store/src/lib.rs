@@ -42,6 +42,8 @@ mod memtable;
 mod open;
 mod options;
 mod power;
+#[cfg(feature = "promql")]
+pub mod promql;
 mod query;
 mod report;
 mod row;
