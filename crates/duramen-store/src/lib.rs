@@ -45,6 +45,8 @@ mod memtable;
 mod open;
 mod options;
 mod power;
+#[cfg(feature = "promql")]
+pub mod promql;
 mod query;
 mod replay;
 mod report;
