@@ -54,6 +54,8 @@ mod row;
 mod sample;
 mod seal;
 mod session;
+#[cfg(feature = "promql")]
+mod source;
 mod space;
 mod stage;
 mod stats;

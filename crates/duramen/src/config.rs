@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use duramen_journal::SyncPolicy;
-use duramen_store::{DiskFull, Options};
+use duramen_store::{DiskFull, Downsampling, Options, Query, Statistic};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{parse_bytes, parse_time};
@@ -63,6 +63,18 @@ pub struct StoreConfig {
     pub row_bytes_max: Size,
     /// zstd's level for tables.
     pub compression: i32,
+    /// Samples in memory at which series with many are sealed.
+    pub buffer_samples: usize,
+    /// Bytes of samples in memory.
+    pub buffer: Size,
+    /// How long samples stay in memory at most.
+    pub buffer_age: Span,
+    /// Segments of the journal with what no table has.
+    pub segments_max: Option<usize>,
+    /// Rules for series of longer steps.
+    pub downsampling: Vec<DownsamplingConfig>,
+    /// Days of downsampled series that are older are dropped.
+    pub downsampled_age: Option<Span>,
     /// Days that are older are dropped.
     pub retention_age: Option<Span>,
     /// Bytes of tables beyond which the oldest are dropped.
@@ -71,6 +83,42 @@ pub struct StoreConfig {
     pub free_bytes_min: Size,
     /// What is done when the disk is full.
     pub disk_full: OnFull,
+}
+
+/// A rule for series of longer steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DownsamplingConfig {
+    /// Which series.
+    pub selector: String,
+    /// How long a window is.
+    pub step: Span,
+    /// How long after its end it is made.
+    #[serde(default = "DownsamplingConfig::delay")]
+    pub delay: Span,
+    /// What is made of it: mean, min, max, last, count.
+    pub statistics: Vec<String>,
+}
+
+impl DownsamplingConfig {
+    fn delay() -> Span {
+        Span(Duration::from_secs(60))
+    }
+
+    /// As the store takes it.
+    ///
+    /// # Errors
+    /// The selector is none, or a statistic unknown.
+    pub fn rule(&self) -> anyhow::Result<Downsampling> {
+        let query: Query = self.selector.parse().with_context(|| format!("downsampling: {}", self.selector))?;
+        let plain = query.filters.is_empty() && query.fields.is_empty() && query.level.is_none();
+        anyhow::ensure!(plain, "downsampling: {} is no selector of series", self.selector);
+        let statistic = |word: &String| {
+            Statistic::parse(word).with_context(|| format!("downsampling: {word} is no statistic: mean, min, max, last, count"))
+        };
+        let statistics = self.statistics.iter().map(statistic).collect::<anyhow::Result<_>>()?;
+        Ok(Downsampling { selector: query.selector, step: self.step.0, delay: self.delay.0, statistics })
+    }
 }
 
 /// The settings to start from.
@@ -82,6 +130,8 @@ pub enum Preset {
     Device,
     /// For a machine with memory to spare: [`Options::big`].
     Big,
+    /// For samples rather than lines: [`Options::series`].
+    Series,
 }
 
 /// What is done when the disk is full.
@@ -183,6 +233,12 @@ impl Default for StoreConfig {
             streams_max: None,
             row_bytes_max: Size(options.row_bytes_max as u64),
             compression: options.compression,
+            buffer_samples: options.buffer_samples,
+            buffer: Size(options.buffer_bytes as u64),
+            buffer_age: Span(options.buffer_age),
+            segments_max: None,
+            downsampling: Vec::new(),
+            downsampled_age: None,
             retention_age: None,
             retention_bytes: None,
             free_bytes_min: Size(options.free_bytes_min),
@@ -223,6 +279,7 @@ impl StoreConfig {
         let base = match self.preset {
             Preset::Device => Options::default(),
             Preset::Big => Options::big(),
+            Preset::Series => Options::series(),
         };
         Options {
             journal: duramen_journal::Options { policy: self.commit.0, ..base.journal.clone() },
@@ -230,6 +287,13 @@ impl StoreConfig {
             streams_max: self.streams_max.unwrap_or(base.streams_max),
             row_bytes_max: self.row_bytes_max.0 as usize,
             compression: self.compression,
+            buffer_samples: self.buffer_samples,
+            buffer_bytes: self.buffer.0 as usize,
+            buffer_age: self.buffer_age.0,
+            segments_max: self.segments_max.unwrap_or(base.segments_max),
+            // Loading has seen that all of them are rules.
+            downsampling: self.downsampling.iter().filter_map(|rule| rule.rule().ok()).collect(),
+            downsampled_age: self.downsampled_age.map(|span| span.0),
             retention_age: self.retention_age.map(|span| span.0),
             retention_bytes: self.retention_bytes.map(|size| size.0),
             free_bytes_min: self.free_bytes_min.0,
@@ -254,6 +318,9 @@ impl Config {
         };
         let name = file.map_or_else(|| "the configuration".to_string(), |file| file.display().to_string());
         let config = Config::parse(&text, environment).with_context(|| format!("{name} is wrong"))?;
+        for rule in &config.store.downsampling {
+            rule.rule().with_context(|| format!("{name} is wrong"))?;
+        }
         config.store.options().check()?;
         for group in &config.files {
             for pattern in &group.patterns {

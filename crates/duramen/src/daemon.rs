@@ -17,6 +17,7 @@ use sd_notify::NotifyState;
 use crate::client::ADDRESS;
 use crate::config::Config;
 use crate::input::{Counters, Feed, Input};
+use crate::intake::Names;
 use crate::pace::{self, Pace, Promise};
 use crate::power::Watch;
 use crate::stop::Stop;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub stop: Arc<Stop>,
     /// What each input has done, by its name.
     pub inputs: Mutex<Vec<(String, Arc<Counters>)>>,
+    /// Series by the bytes that named them.
+    pub names: Names,
     /// Held while a client's position is looked at and changed.
     pub clients: Mutex<()>,
     /// The first thing that went wrong for good.
@@ -75,6 +78,7 @@ impl Daemon {
             started: crate::stamp::wall_clock(),
             stop,
             inputs: Mutex::default(),
+            names: Names::default(),
             clients: Mutex::default(),
             failure: Mutex::default(),
         };

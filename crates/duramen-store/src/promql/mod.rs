@@ -177,12 +177,12 @@ impl Expression {
             return Ok(Answer::Matrix(series.into_iter().filter_map(|series| in_window(series, &windows)).collect()));
         }
         Ok(match evaluator.value(&self.root, &times)? {
-            Value::Scalar(values) => {
-                Answer::Scalar(Point { time, value: values.first().copied().unwrap_or(f64::NAN) })
-            }
+            Value::Scalar(values) => Answer::Scalar(Point { time, value: values.first().copied().unwrap_or(f64::NAN) }),
             Value::Vector(columns) => {
                 let present = columns.into_iter().filter(|column| !is_absent(column.values[0]));
-                Answer::Vector(present.map(|Column { labels, values }| Sample { labels, time, value: values[0] }).collect())
+                Answer::Vector(
+                    present.map(|Column { labels, values }| Sample { labels, time, value: values[0] }).collect(),
+                )
             }
         })
     }

@@ -243,6 +243,22 @@ impl SeriesIter {
         memory.chain(blocks).min()
     }
 
+    /// The names of all series that are still to come.
+    #[cfg(feature = "promql")]
+    pub(crate) fn into_names(self) -> Vec<Labels> {
+        self.names.collect()
+    }
+
+    /// More samples than this the next series does not have; `None`: there is none.
+    #[cfg(feature = "promql")]
+    pub(crate) fn next_samples_max(&self) -> Option<usize> {
+        let labels = self.names.as_slice().first()?;
+        let blocks = self.parts.iter().filter_map(|part| Some((part, part.series(labels)?)));
+        let tables = blocks.flat_map(|(part, series)| part.meeting(series, self.span));
+        let memory = self.memory.get(labels).map_or(0, Vec::len);
+        Some(memory + tables.map(|(_, column)| column.count as usize).sum::<usize>())
+    }
+
     /// Blocks of tables whose values were read, and those of which the summary was enough.
     pub fn blocks(&self) -> (u64, u64) {
         (self.blocks_read, self.blocks_summed)

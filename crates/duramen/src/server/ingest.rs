@@ -126,7 +126,7 @@ pub async fn ingest(
     }
 }
 
-fn status_of(error: &duramen_store::Error) -> StatusCode {
+pub(super) fn status_of(error: &duramen_store::Error) -> StatusCode {
     use duramen_store::Error as E;
     match error {
         E::InvalidLabels { .. } => StatusCode::BAD_REQUEST,
@@ -249,7 +249,7 @@ fn words(value: &Value) -> String {
 }
 
 /// The pairs of a URL's query.
-fn pairs(query: &str) -> Vec<(String, String)> {
+pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let mut bytes = Vec::new();
         let mut rest = text.bytes();

@@ -9,6 +9,7 @@ mod ingest;
 mod page;
 pub mod power;
 mod query;
+mod samples;
 pub mod status;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -169,6 +170,9 @@ fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
         .route("/tail", get(query::tail))
         .route("/counts", get(counts::counts))
         .route("/ingest", post(ingest::ingest))
+        .route("/write", post(samples::write_v1))
+        .route("/api/v2/write", post(samples::write_v2))
+        .route("/api/v1/write", post(samples::remote))
         .route("/power", get(power::status).post(power::tell))
         .route("/backup", post(backup::backup))
         .layer(Extension(bodies))

@@ -150,12 +150,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Computes one value from one value, everywhere. The metric is not what it was: its name goes.
-    fn map(
-        &mut self,
-        at: usize,
-        mut columns: Vec<Column>,
-        compute: impl Fn(f64) -> f64,
-    ) -> Result<Vec<Column>, Error> {
+    fn map(&mut self, at: usize, mut columns: Vec<Column>, compute: impl Fn(f64) -> f64) -> Result<Vec<Column>, Error> {
         for column in &mut columns {
             self.budget.work(column.values.len())?;
             for value in column.values.iter_mut().filter(|value| !is_absent(**value)) {

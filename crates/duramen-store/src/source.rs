@@ -1,0 +1,89 @@
+//! The store as a source of samples for PromQL. Owns how matchers and windows become questions to the store, and what of them is
+//! answered from blocks' summaries alone.
+
+use crate::labels::Labels;
+use crate::promql::{
+    Budget, Error, LabelMatcher, LabelSet, SeriesSamples, SeriesSummaries, Source, Summary as WindowSummary, Windows,
+};
+use crate::query::SeriesIter;
+use crate::row::Nanoseconds;
+use crate::store::Store;
+
+impl Store {
+    /// The names of all series that matchers mean and that may have samples in `first..=last`.
+    ///
+    /// # Errors
+    /// As [`Store::samples`].
+    pub fn series_matching(
+        &self,
+        matchers: &[LabelMatcher],
+        first: Nanoseconds,
+        last: Nanoseconds,
+    ) -> Result<Vec<Labels>, crate::Error> {
+        Ok(self.matching(matchers, first, last)?.into_names())
+    }
+
+    fn matching(
+        &self,
+        matchers: &[LabelMatcher],
+        first: Nanoseconds,
+        last: Nanoseconds,
+    ) -> Result<SeriesIter, crate::Error> {
+        let passes =
+            |labels: &Labels, matcher: &LabelMatcher| matcher.matches_value(labels.get(&matcher.name).unwrap_or(""));
+        let selects = |labels: &Labels| matchers.iter().all(|matcher| passes(labels, matcher));
+        SeriesIter::with(self.core(), selects, (first, last.saturating_add(1)))
+    }
+}
+
+impl Source for Store {
+    fn select(
+        &self,
+        matchers: &[LabelMatcher],
+        first: i64,
+        last: i64,
+        budget: &mut Budget<'_>,
+    ) -> Result<Vec<SeriesSamples>, Error> {
+        let mut asked = self.matching(matchers, first, last)?;
+        budget.series(asked.remaining())?;
+        let mut all = Vec::with_capacity(asked.remaining());
+        // What a block holds is known before it is read.
+        while let Some(most) = asked.next_samples_max() {
+            budget.samples(most)?;
+            let Some(own) = asked.next() else { break };
+            let own = own?;
+            if own.samples.is_empty() {
+                continue;
+            }
+            all.push(SeriesSamples {
+                labels: LabelSet::new(own.labels.iter()),
+                times: own.samples.iter().map(|sample| sample.time).collect(),
+                values: own.samples.iter().map(|sample| sample.value).collect(),
+            });
+        }
+        Ok(all)
+    }
+
+    fn summaries(
+        &self,
+        matchers: &[LabelMatcher],
+        windows: &Windows,
+        budget: &mut Budget<'_>,
+    ) -> Result<Option<Vec<SeriesSummaries>>, Error> {
+        // With several windows each block is read for few of them: reading it once is cheaper.
+        if windows.count != 1 {
+            return Ok(None);
+        }
+        let mut asked = self.matching(matchers, windows.first(), windows.last())?;
+        budget.series(asked.remaining())?;
+        let mut all = Vec::with_capacity(asked.remaining());
+        while let Some(own) = asked.next_summary() {
+            budget.work(1)?;
+            let (labels, own) = own?;
+            let window = WindowSummary { count: own.count, sum: own.sum, min: own.min, max: own.max };
+            let windows = vec![(own.count > 0).then_some(window)];
+            all.push(SeriesSummaries { labels: LabelSet::new(labels.iter()), windows });
+        }
+        Ok(Some(all))
+    }
+}
