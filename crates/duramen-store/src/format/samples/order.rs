@@ -1,5 +1,5 @@
 //! How many times to take differences before packing, judged by a sample: the order whose differences need the fewest bits when
-//! each bit is spent as their distribution says. Costs a fifth of packing once to find out. Pure, and no float.
+//! each bit is spent as their distribution says. Packing with each order to find out gains a thousandth more on NAB. Pure.
 
 /// The highest that is weighed.
 const ORDER_MAX: usize = 2;
