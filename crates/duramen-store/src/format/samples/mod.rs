@@ -2,8 +2,6 @@
 //! and what a block says of itself ([`Summary`]). Pure and deterministic: the same numbers give the same bytes. Drawn in
 //! FORMAT.md. Knows no series, no file, no checksum.
 
-#![allow(dead_code, unused_imports, reason = "the partitions that are made of these columns come next")]
-
 mod bits;
 mod chunk;
 mod decimal;
@@ -13,7 +11,7 @@ mod summary;
 mod times;
 mod values;
 
-pub(crate) use summary::{STALE, Summary};
+pub(crate) use summary::Summary;
 pub(crate) use times::{put_times, times};
 pub(crate) use values::{put_values, values};
 
