@@ -41,6 +41,28 @@ pub struct Config {
     pub syslog: SyslogConfig,
     /// Files to follow.
     pub files: Vec<FileConfig>,
+    /// Programs whose metrics are asked for.
+    pub scrapes: Vec<ScrapeConfig>,
+}
+
+/// A program whose metrics are asked for, as Prometheus does it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrapeConfig {
+    /// Where, without TLS: `http://127.0.0.1:9100/metrics`.
+    pub url: String,
+    /// How often.
+    #[serde(default = "ScrapeConfig::interval")]
+    pub interval: Span,
+    /// Labels of its samples, beside `instance`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ScrapeConfig {
+    fn interval() -> Span {
+        Span(Duration::from_secs(15))
+    }
 }
 
 /// How rows are kept.
@@ -114,7 +136,8 @@ impl DownsamplingConfig {
         let plain = query.filters.is_empty() && query.fields.is_empty() && query.level.is_none();
         anyhow::ensure!(plain, "downsampling: {} is no selector of series", self.selector);
         let statistic = |word: &String| {
-            Statistic::parse(word).with_context(|| format!("downsampling: {word} is no statistic: mean, min, max, last, count"))
+            Statistic::parse(word)
+                .with_context(|| format!("downsampling: {word} is no statistic: mean, min, max, last, count"))
         };
         let statistics = self.statistics.iter().map(statistic).collect::<anyhow::Result<_>>()?;
         Ok(Downsampling { selector: query.selector, step: self.step.0, delay: self.delay.0, statistics })
@@ -217,6 +240,7 @@ impl Default for Config {
             journald: false,
             syslog: SyslogConfig::default(),
             files: Vec::new(),
+            scrapes: Vec::new(),
         }
     }
 }

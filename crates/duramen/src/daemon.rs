@@ -20,6 +20,7 @@ use crate::input::{Counters, Feed, Input};
 use crate::intake::Names;
 use crate::pace::{self, Pace, Promise};
 use crate::power::Watch;
+use crate::server::prometheus::Metadata;
 use crate::stop::Stop;
 
 /// How often the daemon sees whether it can go on.
@@ -45,6 +46,8 @@ pub struct Shared {
     pub inputs: Mutex<Vec<(String, Arc<Counters>)>>,
     /// Series by the bytes that named them.
     pub names: Names,
+    /// What senders said of metrics.
+    pub metadata: Mutex<Metadata>,
     /// Held while a client's position is looked at and changed.
     pub clients: Mutex<()>,
     /// The first thing that went wrong for good.
@@ -79,6 +82,7 @@ impl Daemon {
             stop,
             inputs: Mutex::default(),
             names: Names::default(),
+            metadata: Mutex::default(),
             clients: Mutex::default(),
             failure: Mutex::default(),
         };

@@ -15,11 +15,17 @@ mod exit;
 #[cfg(feature = "daemon")]
 mod input;
 #[cfg(feature = "daemon")]
+mod intake;
+#[cfg(feature = "daemon")]
 mod pace;
 #[cfg(feature = "daemon")]
 mod power;
 mod progress;
 mod quantity;
+#[cfg(feature = "daemon")]
+mod samples;
+#[cfg(feature = "daemon")]
+mod scrape;
 mod scratch;
 #[cfg(feature = "daemon")]
 mod server;

@@ -96,7 +96,8 @@ impl Stamps {
             Some(found) => found,
             None => (self.local_offset(whole), 0),
         };
-        Some((whole - offset * SECOND + fraction, length + zone_length))
+        let time = whole.checked_sub(offset * SECOND)?.checked_add(fraction)?;
+        Some((time, length + zone_length))
     }
 
     /// `Nov 26 20:01:02`, syslog's old form.

@@ -8,8 +8,9 @@ mod guard;
 mod ingest;
 mod page;
 pub mod power;
+pub mod prometheus;
 mod query;
-mod samples;
+pub mod samples;
 pub mod status;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -119,7 +120,7 @@ pub fn serve(listener: TcpListener, public: Option<Public>, shared: Arc<Shared>)
 
 /// Bytes of bodies that may be in memory at the same time, counted in units.
 #[derive(Clone)]
-struct Bodies(Arc<Semaphore>);
+pub struct Bodies(Arc<Semaphore>);
 
 /// Reads a body, if there is room for it, within the bounds of size and patience.
 async fn read_body(body: Body, declared: Option<u64>, shared: &Shared, bodies: &Bodies) -> Result<Vec<u8>, Response> {
@@ -173,6 +174,14 @@ fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
         .route("/write", post(samples::write_v1))
         .route("/api/v2/write", post(samples::write_v2))
         .route("/api/v1/write", post(samples::remote))
+        .route("/api/v1/query", get(prometheus::instant).post(prometheus::instant))
+        .route("/api/v1/query_range", get(prometheus::range).post(prometheus::range))
+        .route("/api/v1/labels", get(prometheus::labels).post(prometheus::labels))
+        .route("/api/v1/label/{name}/values", get(prometheus::values))
+        .route("/api/v1/series", get(prometheus::series).post(prometheus::series))
+        .route("/api/v1/metadata", get(prometheus::metadata))
+        .route("/api/v1/parse_query", get(prometheus::format_query))
+        .route("/api/v1/status/buildinfo", get(prometheus::build_info))
         .route("/power", get(power::status).post(power::tell))
         .route("/backup", post(backup::backup))
         .layer(Extension(bodies))

@@ -55,6 +55,14 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         move || shared.keep_pace()
     })?;
     start_inputs(&mut daemon, arguments, options.row_bytes_max, extra)?;
+    for scrape in daemon.shared.config.scrapes.clone() {
+        let shared = daemon.shared.clone();
+        daemon.spawn("scrape", move || {
+            if let Err(error) = crate::scrape::run(scrape, &shared) {
+                shared.fail(&format!("scrape: {error:#}"));
+            }
+        })?;
+    }
     let address = listener.local_addr().context("the address is gone")?;
     if let Some(public) = &public {
         eprintln!("duramen: https://{} for other machines", public.address()?);

@@ -1,0 +1,151 @@
+//! Samples of a body into the store: series by the bytes that name them, batches, one receipt for all. Owns the names that are
+//! known; which language a body is in is [`crate::samples`]' business.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use duramen_store::{Batch, Durability, Error, Labels, Receipt, Stream};
+
+use crate::daemon::Shared;
+use crate::input::{Counters, Now};
+use crate::samples::{Refused, Sample};
+
+/// Samples that are appended together: enough for one sync's worth, few enough for half a segment.
+const BATCH_SAMPLES: usize = 20_000;
+/// Names that are known at the same time. Beyond that all are looked up again.
+const NAMES_MAX: usize = 200_000;
+
+/// Series by the bytes that named them in earlier bodies.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: RwLock<HashMap<Box<[u8]>, Stream>>,
+}
+
+impl Names {
+    fn get(&self, key: &[u8]) -> Option<Stream> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn insert(&self, key: &[u8], stream: &Stream) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= NAMES_MAX {
+            known.clear();
+        }
+        known.insert(key.into(), stream.clone());
+    }
+}
+
+/// What takes the samples of one body.
+pub struct Intake<'a> {
+    shared: &'a Shared,
+    how: Durability,
+    now: Now,
+    /// Labels that all of them get, if they have none of that name.
+    more: &'a [(String, String)],
+    /// What stands before a key, so that bodies of other languages and options never share one.
+    space: Vec<u8>,
+    key: Vec<u8>,
+    last: Option<Stream>,
+    batch: Batch,
+    receipt: Option<Receipt>,
+    /// Why the store takes no more.
+    error: Option<Error>,
+    taken: u64,
+}
+
+impl<'a> Intake<'a> {
+    /// Begins a body; `space` tells its language and options.
+    pub fn new(shared: &'a Shared, space: &str, more: &'a [(String, String)], how: Durability) -> Intake<'a> {
+        let mut space = [space.as_bytes(), &[0]].concat();
+        for (name, value) in more {
+            space.extend_from_slice(name.as_bytes());
+            space.push(0);
+            space.extend_from_slice(value.as_bytes());
+            space.push(0);
+        }
+        let now = Now::of(&shared.store);
+        let (key, batch) = (Vec::new(), Batch::new());
+        Intake { shared, how, now, more, space, key, last: None, batch, receipt: None, error: None, taken: 0 }
+    }
+
+    /// Takes one sample.
+    ///
+    /// # Errors
+    /// Its series is none, or one too many; or the store takes no more, which [`Intake::finish`] tells.
+    pub fn take(&mut self, sample: &Sample<'_>) -> Result<(), Refused> {
+        let stream = self.stream(sample)?;
+        match sample.time {
+            Some(time) => self.batch.push_sample(&stream, time, sample.value),
+            None => self.batch.push_sample_at(self.now.base, &stream, self.now.time, sample.value),
+        }
+        self.last = Some(stream);
+        self.taken += 1;
+        if self.batch.samples() >= BATCH_SAMPLES {
+            self.append().map_err(|error| {
+                self.error = Some(error);
+                Refused::Stop
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The series of the sample that was taken last.
+    pub fn last(&self) -> Option<&Stream> {
+        self.last.as_ref()
+    }
+
+    /// The series of a sample. Samples of one series mostly follow each other.
+    fn stream(&mut self, sample: &Sample<'_>) -> Result<Stream, Refused> {
+        let (head, field) = (sample.series.head(), sample.series.field());
+        let space = self.space.len();
+        let same = self.key.len() == space + head.len() + field.len() + 8
+            && self.key[space..].starts_with(head)
+            && self.key[space + head.len()..].starts_with(field)
+            && self.key.ends_with(&(head.len() as u64).to_le_bytes());
+        if let Some(last) = self.last.as_ref().filter(|_| same) {
+            return Ok(last.clone());
+        }
+        self.key.clear();
+        self.key.extend_from_slice(&self.space);
+        self.key.extend_from_slice(head);
+        self.key.extend_from_slice(field);
+        // Where the head ends belongs to the key.
+        self.key.extend_from_slice(&(head.len() as u64).to_le_bytes());
+        if let Some(stream) = self.shared.names.get(&self.key) {
+            return Ok(stream);
+        }
+        let labels = sample.series.labels().map_err(Refused::Row)?;
+        let mut pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+        for (name, value) in self.more {
+            if !pairs.iter().any(|(known, _)| known == name) {
+                pairs.push((name, value));
+            }
+        }
+        let stream = Labels::new(pairs).and_then(|labels| self.shared.store.stream(&labels));
+        let stream = stream.map_err(|error| Refused::Row(error.to_string()))?;
+        self.shared.names.insert(&self.key, &stream);
+        Ok(stream)
+    }
+
+    fn append(&mut self) -> Result<(), Error> {
+        let pace = self.shared.pace.durability(self.shared.store.power());
+        let how = if self.how == Durability::Policy { pace } else { self.how };
+        self.receipt = Some(self.shared.store.append_drain(&mut self.batch, how)?);
+        Ok(())
+    }
+
+    /// Ends a body: what it had is in the store, and durable when the receipt says so.
+    ///
+    /// # Errors
+    /// Why the store did not take all of it.
+    pub fn finish(mut self) -> Result<Option<Receipt>, Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if !self.batch.is_empty() {
+            self.append()?;
+        }
+        Counters::add(&self.shared.counters("samples").rows, self.taken);
+        Ok(self.receipt)
+    }
+}
