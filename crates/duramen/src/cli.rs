@@ -34,6 +34,9 @@ pub enum Command {
     /// Store files or standard input once
     #[cfg(feature = "daemon")]
     Ingest(store::Ingest),
+    /// Store samples from files: CSV, JSON lines, InfluxDB lines, Prometheus text
+    #[cfg(feature = "daemon")]
+    Import(store::Import),
     /// Run a command and store what it prints
     #[cfg(feature = "daemon")]
     #[command(after_help = exit::HELP_OF_EXEC)]

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use duramen_journal::disk::{Access, World, read_full_at, write_all_at};
 
 use crate::commands::store::ask::Question;
+use crate::import::{ImportOptions, Imported};
 use crate::server::counts::Counted;
 use crate::server::power::PowerStatus;
 
@@ -54,6 +55,36 @@ impl Daemon {
         let count = read_full_at(&*file, &mut buffer, 0).ok()?;
         let address = std::str::from_utf8(&buffer[..count]).ok()?.trim();
         Some(Daemon::at(&format!("http://{address}")))
+    }
+
+    /// Hands it a piece of samples; returns what it made of them.
+    ///
+    /// # Errors
+    /// The daemon does not answer, or refuses, with its words.
+    pub fn import(&self, options: &ImportOptions, piece: &[u8]) -> anyhow::Result<Imported> {
+        let mut request = self.agent.post(format!("{}/import", self.url));
+        for (name, value) in options.pairs() {
+            request = request.query(name, value);
+        }
+        let answer = request.send(piece).with_context(|| format!("the daemon at {} does not answer", self.url))?;
+        let status = answer.status();
+        let words = answer.into_body().read_to_string().unwrap_or_default();
+        anyhow::ensure!(status.is_success(), "the daemon took no samples: {}", words.trim());
+        serde_json::from_str(&words).context("the daemon's answer makes no sense")
+    }
+
+    /// Asks a path for JSON, with parameters.
+    ///
+    /// # Errors
+    /// The daemon does not answer, or not with JSON.
+    pub fn json(&self, path: &str, parameters: &[(&str, String)]) -> anyhow::Result<serde_json::Value> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        for (name, value) in parameters {
+            request = request.query(*name, value);
+        }
+        let answer = request.call().with_context(|| format!("the daemon at {} does not answer", self.url))?;
+        let words = answer.into_body().read_to_string().context("the daemon's answer breaks off")?;
+        serde_json::from_str(&words).with_context(|| format!("the daemon's answer makes no sense: {}", words.trim()))
     }
 
     /// Has it make a backup of its store; returns the figures when the backup was read back.

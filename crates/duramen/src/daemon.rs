@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 use crate::client::ADDRESS;
 use crate::config::Config;
 use crate::input::{Counters, Feed, Input};
-use crate::intake::Names;
+use crate::intake::{Intake, Names};
 use crate::pace::{self, Pace, Promise};
 use crate::power::Watch;
 use crate::server::prometheus::Metadata;
@@ -130,6 +130,12 @@ impl Daemon {
 }
 
 impl Shared {
+    /// What takes the samples of one body; see [`Intake::new`].
+    pub fn intake<'a>(&'a self, space: &str, more: &'a [(String, String)], how: Durability) -> Intake<'a> {
+        let how = if how == Durability::Policy { self.pace.durability(self.store.power()) } else { how };
+        Intake::new(&self.store, &self.names, space, more, how)
+    }
+
     /// Sees that the daemon can go on, and tells systemd so, until it stops. A journal that a failed disk has poisoned takes nothing
     /// until it is opened again: the daemon ends then, so that whoever watches it starts it anew.
     pub fn watch_health(&self) {

@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use duramen_store::{Batch, Durability, Error, Labels, Receipt, Stream};
+use duramen_store::{Batch, Durability, Error, Labels, Receipt, Store, Stream};
 
-use crate::daemon::Shared;
-use crate::input::{Counters, Now};
+use crate::input::Now;
 use crate::samples::{Refused, Sample};
 
 /// Samples that are appended together: enough for one sync's worth, few enough for half a segment.
@@ -37,7 +36,8 @@ impl Names {
 
 /// What takes the samples of one body.
 pub struct Intake<'a> {
-    shared: &'a Shared,
+    store: &'a Store,
+    names: &'a Names,
     how: Durability,
     now: Now,
     /// Labels that all of them get, if they have none of that name.
@@ -50,12 +50,17 @@ pub struct Intake<'a> {
     receipt: Option<Receipt>,
     /// Why the store takes no more.
     error: Option<Error>,
-    taken: u64,
 }
 
 impl<'a> Intake<'a> {
     /// Begins a body; `space` tells its language and options.
-    pub fn new(shared: &'a Shared, space: &str, more: &'a [(String, String)], how: Durability) -> Intake<'a> {
+    pub fn new(
+        store: &'a Store,
+        names: &'a Names,
+        space: &str,
+        more: &'a [(String, String)],
+        how: Durability,
+    ) -> Intake<'a> {
         let mut space = [space.as_bytes(), &[0]].concat();
         for (name, value) in more {
             space.extend_from_slice(name.as_bytes());
@@ -63,9 +68,9 @@ impl<'a> Intake<'a> {
             space.extend_from_slice(value.as_bytes());
             space.push(0);
         }
-        let now = Now::of(&shared.store);
+        let now = Now::of(store);
         let (key, batch) = (Vec::new(), Batch::new());
-        Intake { shared, how, now, more, space, key, last: None, batch, receipt: None, error: None, taken: 0 }
+        Intake { store, names, how, now, more, space, key, last: None, batch, receipt: None, error: None }
     }
 
     /// Takes one sample.
@@ -79,7 +84,6 @@ impl<'a> Intake<'a> {
             None => self.batch.push_sample_at(self.now.base, &stream, self.now.time, sample.value),
         }
         self.last = Some(stream);
-        self.taken += 1;
         if self.batch.samples() >= BATCH_SAMPLES {
             self.append().map_err(|error| {
                 self.error = Some(error);
@@ -111,7 +115,7 @@ impl<'a> Intake<'a> {
         self.key.extend_from_slice(field);
         // Where the head ends belongs to the key.
         self.key.extend_from_slice(&(head.len() as u64).to_le_bytes());
-        if let Some(stream) = self.shared.names.get(&self.key) {
+        if let Some(stream) = self.names.get(&self.key) {
             return Ok(stream);
         }
         let labels = sample.series.labels().map_err(Refused::Row)?;
@@ -121,16 +125,14 @@ impl<'a> Intake<'a> {
                 pairs.push((name, value));
             }
         }
-        let stream = Labels::new(pairs).and_then(|labels| self.shared.store.stream(&labels));
+        let stream = Labels::new(pairs).and_then(|labels| self.store.stream(&labels));
         let stream = stream.map_err(|error| Refused::Row(error.to_string()))?;
-        self.shared.names.insert(&self.key, &stream);
+        self.names.insert(&self.key, &stream);
         Ok(stream)
     }
 
     fn append(&mut self) -> Result<(), Error> {
-        let pace = self.shared.pace.durability(self.shared.store.power());
-        let how = if self.how == Durability::Policy { pace } else { self.how };
-        self.receipt = Some(self.shared.store.append_drain(&mut self.batch, how)?);
+        self.receipt = Some(self.store.append_drain(&mut self.batch, self.how)?);
         Ok(())
     }
 
@@ -145,7 +147,6 @@ impl<'a> Intake<'a> {
         if !self.batch.is_empty() {
             self.append()?;
         }
-        Counters::add(&self.shared.counters("samples").rows, self.taken);
         Ok(self.receipt)
     }
 }

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "daemon")]
 mod answer;
+#[cfg(feature = "daemon")]
+mod chart;
 mod cli;
 #[cfg(feature = "daemon")]
 mod client;
@@ -12,6 +14,8 @@ mod config;
 #[cfg(feature = "daemon")]
 mod daemon;
 mod exit;
+#[cfg(feature = "daemon")]
+mod import;
 #[cfg(feature = "daemon")]
 mod input;
 #[cfg(feature = "daemon")]
@@ -94,6 +98,8 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Run(arguments) => commands::store::run::run(arguments, stop),
         #[cfg(feature = "daemon")]
         Command::Ingest(arguments) => commands::store::ingest::run(arguments, stop),
+        #[cfg(feature = "daemon")]
+        Command::Import(arguments) => commands::store::import::run(arguments, &stop),
         #[cfg(feature = "daemon")]
         Command::Query(arguments) => commands::store::ask::run(arguments, &stop),
         #[cfg(feature = "daemon")]

@@ -11,8 +11,7 @@ use duramen_store::{Batch, Durability, Labels, STALE, Stream};
 
 use crate::config::ScrapeConfig;
 use crate::daemon::Shared;
-use crate::input::Now;
-use crate::intake::Intake;
+use crate::input::{Counters, Now};
 use crate::samples::exposition::{self, Format};
 use crate::server::samples::note;
 use crate::stop::Woken;
@@ -62,7 +61,7 @@ impl Target {
         let mut found = BTreeMap::new();
         let mut samples = 0;
         if let Ok((format, body)) = &answer {
-            let mut intake = Intake::new(shared, "scrape", &self.more, Durability::Policy);
+            let mut intake = shared.intake("scrape", &self.more, Durability::Policy);
             let outcome = exposition::read(
                 body,
                 *format,
@@ -79,6 +78,7 @@ impl Target {
                 |about| note(shared, about),
             );
             samples = outcome.samples;
+            Counters::add(&shared.counters("scrape").rows, samples);
             drop(intake.finish()?);
         }
         let mut batch = Batch::new();

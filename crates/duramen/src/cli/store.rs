@@ -78,6 +78,47 @@ pub struct Ingest {
     pub quiet: bool,
 }
 
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Files with samples, `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Where the data is; a daemon that runs on it is handed the samples
+    #[command(flatten)]
+    pub data: Data,
+    /// Hand the samples to the daemon at this address instead
+    #[arg(long, value_name = "http://ADDRESS:PORT", env = "DURAMEN_URL")]
+    pub url: Option<String>,
+    /// csv, json, influx or prometheus [default: what the file's name says]
+    #[arg(long, short)]
+    pub format: Option<String>,
+    /// The metric's name, for CSV [default: the file's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The column with the time, for CSV [default: time or timestamp]
+    #[arg(long = "time", value_name = "COLUMN")]
+    pub time: Option<String>,
+    /// Columns that are labels, for CSV
+    #[arg(long = "labels-of", value_name = "COLUMN")]
+    pub label_columns: Vec<String>,
+    /// Columns that are values, for CSV [default: all others]
+    #[arg(long = "values-of", value_name = "COLUMN")]
+    pub value_columns: Vec<String>,
+    /// Between the cells, for CSV
+    #[arg(long, default_value = ",")]
+    pub separator: String,
+    /// What times that are numbers count: ns, us, ms, s, m, h [default: their size tells; ns for influx]
+    #[arg(long)]
+    pub unit: Option<String>,
+    /// Labels for all samples
+    #[arg(long = "label", short, value_name = "NAME=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
 /// Arguments of `exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
@@ -154,14 +195,17 @@ pub struct Ask {
     /// Say on standard error what was read and what was not
     #[arg(long)]
     pub explain: bool,
+    /// The query is PromQL, over samples: with --since for a span of time, drawn as a chart; else for now
+    #[arg(long, short = 'P', conflicts_with_all = ["follow", "lines", "reverse", "priority", "grep", "count"])]
+    pub promql: bool,
     /// Count rows instead of printing them, over time
     #[arg(long, conflicts_with_all = ["follow", "lines", "reverse"])]
     pub count: bool,
     /// What to tell the counted rows apart by: level, a label or a field
     #[arg(long, value_name = "NAME", requires = "count")]
     pub by: Option<String>,
-    /// The length of the spans in which rows are counted: 30s, 5m, 1h, 1d [default: about sixty spans]
-    #[arg(long, value_name = "TIME", requires = "count")]
+    /// The length of the spans in which rows are counted, or from one value to the next: 30s, 5m, 1h, 1d [default: by the time asked for]
+    #[arg(long, value_name = "TIME")]
     pub step: Option<String>,
     /// No pager, even on a terminal
     #[arg(long)]

@@ -174,6 +174,7 @@ fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
         .route("/write", post(samples::write_v1))
         .route("/api/v2/write", post(samples::write_v2))
         .route("/api/v1/write", post(samples::remote))
+        .route("/import", post(samples::import))
         .route("/api/v1/query", get(prometheus::instant).post(prometheus::instant))
         .route("/api/v1/query_range", get(prometheus::range).post(prometheus::range))
         .route("/api/v1/labels", get(prometheus::labels).post(prometheus::labels))

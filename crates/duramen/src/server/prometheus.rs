@@ -379,7 +379,8 @@ fn put_labels(out: &mut String, labels: &LabelSet) {
     out.push_str(&Value::Object(pairs.collect::<Map<_, _>>()).to_string());
 }
 
-fn show_answer(answer: &Answer) -> String {
+/// An answer as JSON.
+pub fn show_answer(answer: &Answer) -> String {
     let mut out = String::new();
     match answer {
         Answer::Scalar(point) => {
@@ -407,7 +408,8 @@ fn show_answer(answer: &Answer) -> String {
     out
 }
 
-fn show_matrix(all: &[Series]) -> String {
+/// Series as JSON.
+pub fn show_matrix(all: &[Series]) -> String {
     let mut out = "{\"resultType\":\"matrix\",\"result\":[".to_string();
     for (at, series) in all.iter().enumerate() {
         out.push_str(if at == 0 { "{\"metric\":" } else { ",{\"metric\":" });

@@ -13,7 +13,8 @@ use duramen_store::{Durability, Error, Receipt};
 use serde_json::json;
 
 use crate::daemon::Shared;
-use crate::intake::Intake;
+use crate::import::{self, ImportOptions};
+use crate::input::Counters;
 use crate::samples::time::Unit;
 use crate::samples::{Metadata, Outcome, influx, remote_write};
 use crate::server::ingest::{pairs, status_of};
@@ -100,9 +101,10 @@ async fn lines(
     };
     let work = move || {
         let space = format!("influx {}", database.as_deref().unwrap_or(""));
-        let mut intake = Intake::new(&shared, &space, &[], how);
+        let mut intake = shared.intake(&space, &[], how);
         let options = influx::Options { unit, database: database.as_deref() };
         let outcome = influx::read(&body, options, |sample| intake.take(sample));
+        Counters::add(&shared.counters("influx").rows, outcome.samples);
         (outcome, intake.finish())
     };
     let (outcome, receipt) = match tokio::task::spawn_blocking(work).await {
@@ -152,9 +154,10 @@ pub async fn remote(
     let work = move || -> Result<_, String> {
         let mut message = Vec::new();
         remote_write::decompress(&body, raw_max, &mut message)?;
-        let mut intake = Intake::new(&shared, "remote_write", &[], how);
+        let mut intake = shared.intake("remote_write", &[], how);
         let read = remote_write::read(&message, |sample| intake.take(sample), |about| note(&shared, about));
         let outcome = read.map_err(|error| format!("bad protobuf: {error}"))?;
+        Counters::add(&shared.counters("remote_write").rows, outcome.samples);
         Ok((outcome, intake.finish()))
     };
     let (outcome, receipt) = match tokio::task::spawn_blocking(work).await {
@@ -171,6 +174,40 @@ pub async fn remote(
         return refuse(StatusCode::BAD_REQUEST, words);
     }
     StatusCode::NO_CONTENT.into_response()
+}
+
+/// What `duramen import` sends: a piece of a file, and what the user said of it.
+pub async fn import(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(parameters): RawQuery,
+    Extension(bodies): Extension<Bodies>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let form = Form::Prometheus;
+    let options = match ImportOptions::of(&pairs(parameters.as_deref().unwrap_or(""))) {
+        Ok(options) => options,
+        Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
+    };
+    let body = match receive(form, body, &headers, &shared, &bodies).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let work = move || -> Result<_, String> {
+        let mut intake = shared.intake(&options.space(), &options.more, Durability::Now);
+        let outcome = import::read(&body, &options, &mut intake)?;
+        Counters::add(&shared.counters("import").rows, outcome.samples);
+        Ok((outcome, intake.finish()))
+    };
+    let (outcome, receipt) = match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(words)) => return refuse(StatusCode::BAD_REQUEST, words),
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    };
+    if let Err(refusal) = settle(form, receipt, Durability::Now).await {
+        return refusal;
+    }
+    Json(import::Imported::of(&outcome)).into_response()
 }
 
 /// Keeps what a sender says of a metric.

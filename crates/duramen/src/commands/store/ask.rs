@@ -68,6 +68,9 @@ impl Question {
 /// # Errors
 /// A query that cannot be read, data that cannot be opened, a daemon that does not answer.
 pub fn run(arguments: &Ask, stop: &Stop) -> anyhow::Result<Exit> {
+    if arguments.promql {
+        return super::promql::run(arguments);
+    }
     let now = stamp::wall_clock();
     let question = Question::of(arguments, now)?;
     let daemon = match &arguments.url {
