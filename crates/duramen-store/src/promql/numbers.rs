@@ -69,12 +69,20 @@ pub(super) fn variance(values: &[f64]) -> f64 {
 
 /// The greatest value that is not NaN; NaN if all are.
 pub(super) fn maximum(values: &[f64]) -> f64 {
-    values.iter().copied().reduce(|best, value| if value > best || best.is_nan() { value } else { best }).unwrap_or(f64::NAN)
+    values
+        .iter()
+        .copied()
+        .reduce(|best, value| if value > best || best.is_nan() { value } else { best })
+        .unwrap_or(f64::NAN)
 }
 
 /// The smallest value that is not NaN; NaN if all are.
 pub(super) fn minimum(values: &[f64]) -> f64 {
-    values.iter().copied().reduce(|best, value| if value < best || best.is_nan() { value } else { best }).unwrap_or(f64::NAN)
+    values
+        .iter()
+        .copied()
+        .reduce(|best, value| if value < best || best.is_nan() { value } else { best })
+        .unwrap_or(f64::NAN)
 }
 
 /// A quantile of values, which get sorted, NaN first. Between two values it is weighed.

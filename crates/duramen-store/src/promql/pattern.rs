@@ -30,7 +30,9 @@ pub(super) fn anchored(expression: &str) -> Result<Regex, String> {
 
 fn reason(expression: &str, error: &regex::Error) -> String {
     match error {
-        regex::Error::CompiledTooBig(max) => format!("the regular expression {expression:?} is over {max} bytes compiled"),
+        regex::Error::CompiledTooBig(max) => {
+            format!("the regular expression {expression:?} is over {max} bytes compiled")
+        }
         regex::Error::Syntax(text) => {
             let last = text.lines().last().unwrap_or("").trim_start_matches("error: ");
             format!("bad regular expression {expression:?}: {last}")

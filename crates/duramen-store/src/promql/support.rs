@@ -169,9 +169,8 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
 ];
 
 /// The supported aggregations.
-pub(super) const AGGREGATIONS: &[&str] = &[
-    "avg", "bottomk", "count", "count_values", "group", "max", "min", "quantile", "stddev", "stdvar", "sum", "topk",
-];
+pub(super) const AGGREGATIONS: &[&str] =
+    &["avg", "bottomk", "count", "count_values", "group", "max", "min", "quantile", "stddev", "stdvar", "sum", "topk"];
 
 /// The aggregations that PromQL has and that are refused.
 pub(super) const REFUSED_AGGREGATIONS: &[&str] = &["limit_ratio", "limitk"];

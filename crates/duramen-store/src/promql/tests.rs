@@ -36,7 +36,8 @@ impl Source for Memory {
         budget: &mut Budget<'_>,
     ) -> Result<Vec<SeriesSamples>, Error> {
         let mut selected = Vec::new();
-        for series in self.series.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))) {
+        for series in self.series.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels)))
+        {
             let begin = series.times.partition_point(|time| *time < first);
             let end = series.times.partition_point(|time| *time <= last);
             if begin >= end {
@@ -62,10 +63,12 @@ impl Source for Memory {
         if !self.with_summaries {
             return Ok(None);
         }
-        let selected = self.series.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels)));
+        let selected =
+            self.series.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels)));
         let summary = |series: &SeriesSamples, end: i64| {
             let pairs = series.times.iter().zip(&series.values);
-            let inside = pairs.filter(|(time, value)| **time > end - windows.range && **time <= end && !is_stale(**value));
+            let inside =
+                pairs.filter(|(time, value)| **time > end - windows.range && **time <= end && !is_stale(**value));
             let values: Vec<f64> = inside.map(|(_, value)| *value).collect();
             (!values.is_empty()).then(|| Summary {
                 count: values.len() as u64,
@@ -90,7 +93,8 @@ fn answer(memory: &Memory, text: &str, second: i64) -> Result<Answer, Error> {
 fn ask(memory: &Memory, text: &str, second: i64) -> String {
     match answer(memory, text, second) {
         Ok(Answer::Vector(samples)) => {
-            let written: Vec<String> = samples.iter().map(|sample| format!("{} {}", sample.labels, sample.value)).collect();
+            let written: Vec<String> =
+                samples.iter().map(|sample| format!("{} {}", sample.labels, sample.value)).collect();
             written.join("; ")
         }
         Ok(Answer::Scalar(point)) => point.value.to_string(),
@@ -122,7 +126,9 @@ fn range(memory: &Memory, text: &str, (start, end, step): (i64, i64, i64)) -> St
     let series = Expression::parse(text).unwrap().range(memory, range, &Options::default()).unwrap();
     let row = |series: &Series| {
         let at = |second: i64| series.points.iter().find(|point| point.time == second * 1_000_000_000);
-        let values = (start..=end).step_by(step as usize).map(|second| at(second).map_or("-".to_string(), |p| p.value.to_string()));
+        let values = (start..=end)
+            .step_by(step as usize)
+            .map(|second| at(second).map_or("-".to_string(), |p| p.value.to_string()));
         format!("{} {}", series.labels, values.collect::<Vec<_>>().join(" "))
     };
     series.iter().map(row).collect::<Vec<_>>().join("; ")
@@ -188,7 +194,13 @@ fn offsets_and_times_of_their_own() {
     assert_eq!(value(&ramp(), "a @ 30 offset 10s", 50), 3.0);
     assert_eq!(range(&ramp(), "a @ start() + 0", (20, 40, 10)), "{} 3 3 3");
     assert_eq!(range(&ramp(), "sum_over_time(a[20s] @ end())", (20, 40, 10)), "{} 9 9 9");
-    assert_eq!(range(&ramp(), "quantile_over_time(scalar(vector(time() / 40)), a[20s] @ end())", (20, 40, 10)), "{} 4.5 4.75 5");
+    assert_eq!(range(&ramp(), "a @ end() + 0", (20, 45, 20)), "{} 5 5", "the end need not be a step");
+    let moving = range(&ramp(), "predict_linear(a[30s] @ 40, 0)", (40, 60, 10));
+    assert_eq!(moving, "{} 5 6 7", "the window stays, and the time that is predicted for does not");
+    assert_eq!(
+        range(&ramp(), "quantile_over_time(scalar(vector(time() / 40)), a[20s] @ end())", (20, 40, 10)),
+        "{} 4.5 4.75 5"
+    );
 }
 
 #[test]
@@ -203,6 +215,10 @@ fn rates_are_extrapolated_to_the_window() {
     let low = Memory::default().at("c", &[(30, 0.1), (40, 1.1), (50, 2.1)]);
     let expected = 2.0 * ((20.0 + 20.0 * (0.1 / 2.0) + 5.0) / 20.0);
     assert!((value(&low, "increase(c[1m])", 55) - expected).abs() < 1e-12);
+    // The zero is compared with what the distance was shortened to, and not with the distance (Prometheus since 2.52): it lies
+    // 8 s before the first sample, and the window begins half a distance before it, that is 5 s.
+    let shortened = Memory::default().at("c", &[(60, 0.8), (70, 1.8), (80, 2.8)]);
+    assert!((value(&shortened, "increase(c[5m])", 85) - 2.0 * (20.0 + 5.0 + 5.0) / 20.0).abs() < 1e-12);
     // Half a distance where the end is too far: 11 s or more from samples 10 s apart.
     assert_eq!(value(&low, "delta(c[1m])", 70), 2.0 * (20.0 + 5.0 + 5.0) / 20.0);
     assert_eq!(ask(&low, "rate(c[5s])", 30), "", "one sample has no slope");
@@ -234,9 +250,25 @@ fn windows_that_slide_are_as_windows_alone() {
     }
     let memory = Memory::default().with("a", &[], &values);
     for function in [
-        "rate", "increase", "delta", "irate", "idelta", "deriv", "changes", "resets", "avg_over_time", "min_over_time",
-        "max_over_time", "sum_over_time", "count_over_time", "stddev_over_time", "stdvar_over_time", "last_over_time",
-        "first_over_time", "present_over_time", "absent_over_time",
+        "rate",
+        "increase",
+        "delta",
+        "irate",
+        "idelta",
+        "deriv",
+        "changes",
+        "resets",
+        "avg_over_time",
+        "min_over_time",
+        "max_over_time",
+        "sum_over_time",
+        "count_over_time",
+        "stddev_over_time",
+        "stdvar_over_time",
+        "last_over_time",
+        "first_over_time",
+        "present_over_time",
+        "absent_over_time",
     ] {
         let text = format!("{function}(a[95s])");
         let expression = Expression::parse(&text).unwrap();
@@ -244,7 +276,9 @@ fn windows_that_slide_are_as_windows_alone() {
         let series = expression.range(&memory, steps, &Options::default()).unwrap();
         let points = series.first().map_or(&[][..], |series| &series.points);
         for time in (steps.start_ms..=steps.end_ms).step_by(7000) {
-            let Answer::Vector(alone) = expression.instant(&memory, time, &Options::default()).unwrap() else { panic!("{text}") };
+            let Answer::Vector(alone) = expression.instant(&memory, time, &Options::default()).unwrap() else {
+                panic!("{text}")
+            };
             let slid = points.iter().find(|point| point.time == time * 1_000_000).map(|point| point.value.to_bits());
             assert_eq!(slid, alone.first().map(|sample| sample.value.to_bits()), "{text} at {time}");
         }
@@ -309,14 +343,14 @@ fn aggregations() {
     ] {
         assert!((value(&memory, text, 50) - expected).abs() < 1e-12, "{text}");
     }
-    assert_eq!(ask(&memory, "topk(2, up)", 50), concat!(
-        r#"{__name__="up", host="1", job="db"} 5; "#,
-        r#"{__name__="up", host="2", job="web"} 3"#
-    ));
-    assert_eq!(ask(&memory, "bottomk by (job) (1, up)", 50), concat!(
-        r#"{__name__="up", host="1", job="db"} 5; "#,
-        r#"{__name__="up", host="1", job="web"} 1"#
-    ));
+    assert_eq!(
+        ask(&memory, "topk(2, up)", 50),
+        concat!(r#"{__name__="up", host="1", job="db"} 5; "#, r#"{__name__="up", host="2", job="web"} 3"#)
+    );
+    assert_eq!(
+        ask(&memory, "bottomk by (job) (1, up)", 50),
+        concat!(r#"{__name__="up", host="1", job="db"} 5; "#, r#"{__name__="up", host="1", job="web"} 1"#)
+    );
     assert_eq!(ask(&memory, "topk(0, up)", 50), "");
     assert_eq!(ask(&memory, r#"count_values("v", up > bool 2)"#, 50), r#"{v="1"} 2; {v="0"} 1"#);
     assert!(failure(&memory, "topk(NaN, up)").contains("NaN"));
@@ -325,28 +359,35 @@ fn aggregations() {
 
 #[test]
 fn best_of_many_steps() {
-    let memory = Memory::default().with("a", &[("x", "1")], &[1.0, 5.0, f64::NAN]).with("a", &[("x", "2")], &[2.0, 4.0, 6.0]);
-    assert_eq!(range(&memory, "topk(1, a)", (0, 20, 10)), concat!(
-        r#"{__name__="a", x="1"} - 5 -; "#,
-        r#"{__name__="a", x="2"} 2 - 6"#
-    ));
-    assert_eq!(range(&memory, "bottomk(1, a)", (20, 20, 10)), r#"{__name__="a", x="2"} 6"#, "NaN is never among the best");
+    let memory =
+        Memory::default().with("a", &[("x", "1")], &[1.0, 5.0, f64::NAN]).with("a", &[("x", "2")], &[2.0, 4.0, 6.0]);
+    assert_eq!(
+        range(&memory, "topk(1, a)", (0, 20, 10)),
+        concat!(r#"{__name__="a", x="1"} - 5 -; "#, r#"{__name__="a", x="2"} 2 - 6"#)
+    );
+    assert_eq!(
+        range(&memory, "bottomk(1, a)", (20, 20, 10)),
+        r#"{__name__="a", x="2"} 6"#,
+        "NaN is never among the best"
+    );
 }
 
 #[test]
 fn matching_of_vectors() {
     let memory = two_jobs();
     assert_eq!(ask(&memory, "sum by (job) (up) / limit", 50), r#"{job="db"} 0.25; {job="web"} 0.4"#);
-    assert_eq!(ask(&memory, "up / on(job) group_left limit", 50), concat!(
-        r#"{host="1", job="db"} 0.25; "#,
-        r#"{host="1", job="web"} 0.1; "#,
-        r#"{host="2", job="web"} 0.3"#
-    ));
-    assert_eq!(ask(&memory, "limit > ignoring(host) group_right up", 50), concat!(
-        r#"{__name__="up", host="1", job="db"} 20; "#,
-        r#"{__name__="up", host="1", job="web"} 10; "#,
-        r#"{__name__="up", host="2", job="web"} 10"#
-    ));
+    assert_eq!(
+        ask(&memory, "up / on(job) group_left limit", 50),
+        concat!(r#"{host="1", job="db"} 0.25; "#, r#"{host="1", job="web"} 0.1; "#, r#"{host="2", job="web"} 0.3"#)
+    );
+    assert_eq!(
+        ask(&memory, "limit > ignoring(host) group_right up", 50),
+        concat!(
+            r#"{__name__="up", host="1", job="db"} 20; "#,
+            r#"{__name__="up", host="1", job="web"} 10; "#,
+            r#"{__name__="up", host="2", job="web"} 10"#
+        )
+    );
     assert_eq!(ask(&memory, r#"up{job="db"} + on(job) limit"#, 50), r#"{job="db"} 25"#);
     assert_eq!(ask(&memory, r#"up{host="1"} == bool ignoring(host) limit"#, 50), r#"{job="db"} 0; {job="web"} 0"#);
     assert_eq!(ask(&memory, "up + nothing", 50), "");
@@ -370,10 +411,10 @@ fn operators_of_sets() {
     let memory = two_jobs();
     assert_eq!(ask(&memory, r#"up and on(job) limit{job="db"}"#, 50), r#"{__name__="up", host="1", job="db"} 5"#);
     assert_eq!(ask(&memory, r#"limit unless on(job) up{job="db"}"#, 50), r#"{__name__="limit", job="web"} 10"#);
-    assert_eq!(ask(&memory, r#"up{job="db"} or on(job) limit"#, 50), concat!(
-        r#"{__name__="up", host="1", job="db"} 5; "#,
-        r#"{__name__="limit", job="web"} 10"#
-    ));
+    assert_eq!(
+        ask(&memory, r#"up{job="db"} or on(job) limit"#, 50),
+        concat!(r#"{__name__="up", host="1", job="db"} 5; "#, r#"{__name__="limit", job="web"} 10"#)
+    );
     let gaps = Memory::default().with("a", &[], &[1.0, ABSENT, 3.0]).with("b", &[], &[4.0, 5.0, ABSENT]);
     assert_eq!(range(&gaps, "a or b", (0, 20, 10)), r#"{__name__="a"} 1 - 3; {__name__="b"} - 5 -"#);
     assert_eq!(range(&gaps, "a and b", (0, 20, 10)), r#"{__name__="a"} 1 - -"#);
@@ -455,10 +496,11 @@ fn functions_of_values() {
 
 #[test]
 fn sorting_puts_nan_last() {
-    let memory = Memory::default()
-        .with("a", &[("x", "1")], &[2.0])
-        .with("a", &[("x", "2")], &[f64::NAN])
-        .with("a", &[("x", "3")], &[1.0]);
+    let memory = Memory::default().with("a", &[("x", "1")], &[2.0]).with("a", &[("x", "2")], &[f64::NAN]).with(
+        "a",
+        &[("x", "3")],
+        &[1.0],
+    );
     let order = |text: &str| {
         let Answer::Vector(samples) = answer(&memory, text, 0).unwrap() else { panic!("no vector") };
         samples.iter().map(|sample| sample.labels.get("x").to_string()).collect::<String>()
@@ -470,10 +512,16 @@ fn sorting_puts_nan_last() {
 fn labels_are_made_of_labels() {
     let memory = Memory::default().with("a", &[("x", "web-12"), ("y", "z")], &[1.0]);
     let ask = |text: &str| ask(&memory, text, 0);
-    assert_eq!(ask(r#"label_replace(a, "n", "$1/${1}", "x", "web-(.*)")"#), r#"{__name__="a", n="12/12", x="web-12", y="z"} 1"#);
+    assert_eq!(
+        ask(r#"label_replace(a, "n", "$1/${1}", "x", "web-(.*)")"#),
+        r#"{__name__="a", n="12/12", x="web-12", y="z"} 1"#
+    );
     assert_eq!(ask(r#"label_replace(a, "x", "", "x", ".*")"#), r#"{__name__="a", y="z"} 1"#);
     assert_eq!(ask(r#"label_replace(a, "n", "v", "x", "web")"#), r#"{__name__="a", x="web-12", y="z"} 1"#);
-    assert_eq!(ask(r#"label_join(a, "n", "+", "x", "y", "none")"#), r#"{__name__="a", n="web-12+z+", x="web-12", y="z"} 1"#);
+    assert_eq!(
+        ask(r#"label_join(a, "n", "+", "x", "y", "none")"#),
+        r#"{__name__="a", n="web-12+z+", x="web-12", y="z"} 1"#
+    );
     assert!(failure(&Memory::default(), r#"label_replace(a, "n", "", "x", "(")"#).contains("regular expression"));
     assert!(failure(&Memory::default(), r#"label_join(a, "", "", "x")"#).contains("not empty"));
 }
@@ -533,7 +581,9 @@ fn a_query_that_would_read_everything_stops() {
     let few_samples = options(Limits { samples_max: 10, ..Limits::default() });
     assert!(matches!(run("sum_over_time(up[5m])", &few_samples), Err(Error::TooManySamples { max: 10 })));
     assert!(matches!(run("max_over_time(vector(1)[100y:1ms])", &few_samples), Err(Error::TooManySamples { .. })));
-    assert!(run("sum(sum_over_time(up{job=\"db\"}[1m])) + sum(sum_over_time(limit{job=\"db\"}[1m]))", &few_samples).is_ok());
+    assert!(
+        run("sum(sum_over_time(up{job=\"db\"}[1m])) + sum(sum_over_time(limit{job=\"db\"}[1m]))", &few_samples).is_ok()
+    );
     let few_series = options(Limits { series_max: 2, ..Limits::default() });
     assert!(matches!(run("up", &few_series), Err(Error::TooManySeries { max: 2 })));
     let stopped = options(Limits { cancelled: &|| true, ..Limits::default() });
@@ -556,8 +606,16 @@ fn times_at_the_ends_of_what_can_be_counted() {
     let memory = two_jobs();
     for time_ms in [i64::MIN / 1_000_000, i64::MAX / 1_000_000] {
         for text in [
-            "up", "rate(up[200y])", "up offset 200y", "up offset -200y", "count_over_time(up[200y:200y] offset 200y)", "up @ 9e9",
-            "time()", "up @ -9e9 offset 200y", "predict_linear(up[200y], 1)", "year()",
+            "up",
+            "rate(up[200y])",
+            "up offset 200y",
+            "up offset -200y",
+            "count_over_time(up[200y:200y] offset 200y)",
+            "up @ 9e9",
+            "time()",
+            "up @ -9e9 offset 200y",
+            "predict_linear(up[200y], 1)",
+            "year()",
         ] {
             let _ = Expression::parse(text).unwrap().instant(&memory, time_ms, &Options::default());
         }
@@ -568,12 +626,15 @@ fn times_at_the_ends_of_what_can_be_counted() {
 fn the_deepest_expressions_allowed_are_evaluated() {
     let depth = syntax::DEPTH_MAX - 1;
     for (text, expected) in [
-        (format!("a{}", " + a".repeat(depth)), "{} 750".to_string()),
+        (format!("a{}", " + a".repeat(depth)), format!("{{}} {}", 3 * (depth + 1))),
         (format!("{}a{}", "abs(".repeat(depth), ")".repeat(depth)), "{} 3".to_string()),
         (format!("{}a{}", "sum(".repeat(depth), ")".repeat(depth)), "{} 3".to_string()),
         (format!("{}a", "-".repeat(depth)), "{} -3".to_string()),
-        (format!("{}a{}", "label_join(".repeat(depth), r#", "x", "", "x")"#.repeat(depth)), r#"{__name__="a"} 3"#.to_string()),
-        (format!("{}a{}", "sum(last_over_time(".repeat(83), "[1m:10s]))".repeat(83)), "{} 3".to_string()),
+        (
+            format!("{}a{}", "label_join(".repeat(depth), r#", "x", "", "x")"#.repeat(depth)),
+            r#"{__name__="a"} 3"#.to_string(),
+        ),
+        (format!("{}a{}", "sum(last_over_time(".repeat(33), "[1m:10s]))".repeat(33)), "{} 3".to_string()),
     ] {
         assert_eq!(ask(&ramp(), &text, 20), expected);
     }

@@ -185,7 +185,9 @@ impl Reader<'_> {
                     'v' => Ok('\x0b'),
                     '\\' => Ok('\\'),
                     _ if character == quote => Ok(quote),
-                    _ => self.complain(at, format!("no escape sequence \\{character}; in `back quotes` all is as it is")),
+                    _ => {
+                        self.complain(at, format!("no escape sequence \\{character}; in `back quotes` all is as it is"))
+                    }
                 };
             }
         };
@@ -223,7 +225,8 @@ fn number(written: &str) -> Option<f64> {
     if let Some(digits) = written.strip_prefix("0x").or_else(|| written.strip_prefix("0X")) {
         return i64::from_str_radix(digits, 16).ok().map(|value| value as f64);
     }
-    let octal = written.len() > 1 && written.starts_with('0') && written.bytes().all(|byte| (b'0'..b'8').contains(&byte));
+    let octal =
+        written.len() > 1 && written.starts_with('0') && written.bytes().all(|byte| (b'0'..b'8').contains(&byte));
     if octal {
         return i64::from_str_radix(written, 8).ok().map(|value| value as f64);
     }
@@ -258,7 +261,11 @@ fn duration_ms(written: &str) -> Result<i64, String> {
         next_unit = index + 1;
         // The parser crate reads more digits than 32 bits hold as none.
         let count = rest[..digits].parse::<u32>().map_err(|_| too_long())?;
-        total = UNITS[index].1.checked_mul(i64::from(count)).and_then(|part| total.checked_add(part)).ok_or_else(too_long)?;
+        total = UNITS[index]
+            .1
+            .checked_mul(i64::from(count))
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(too_long)?;
         if total > DURATION_MS_MAX {
             return Err(too_long());
         }
@@ -282,15 +289,26 @@ mod tests {
 
     #[test]
     fn numbers_and_durations() {
-        for (text, value) in
-            [("1", 1.0), (".5", 0.5), ("5.", 5.0), ("1e-3", 0.001), ("1E+2", 100.0), ("0x1F", 31.0), ("0755", 493.0), ("08", 8.0)]
-        {
+        for (text, value) in [
+            ("1", 1.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("1e-3", 0.001),
+            ("1E+2", 100.0),
+            ("0x1F", 31.0),
+            ("0755", 493.0),
+            ("08", 8.0),
+        ] {
             assert_eq!(kinds(text), [Kind::Number(value)], "{text}");
         }
-        for (text, value) in [("5m", 300_000), ("1h30m", 5_400_000), ("1d", 86_400_000), ("7ms", 7), ("1y1ms", 31_536_000_001)] {
+        for (text, value) in
+            [("5m", 300_000), ("1h30m", 5_400_000), ("1d", 86_400_000), ("7ms", 7), ("1y1ms", 31_536_000_001)]
+        {
             assert_eq!(kinds(text), [Kind::Duration(value)], "{text}");
         }
-        for text in ["1x", "5mm", "1m1h", "1.5h", "0s", "99999999999s", "400y", "1_000", "0xg", "1e", "0x", "1h99999999999s"] {
+        for text in
+            ["1x", "5mm", "1m1h", "1.5h", "0s", "99999999999s", "400y", "1_000", "0xg", "1e", "0x", "1h99999999999s"]
+        {
             assert!(matches!(tokens(text), Err(Error::Syntax(_))), "{text}");
         }
     }
@@ -305,7 +323,9 @@ mod tests {
         ] {
             assert_eq!(tokens(text).unwrap()[0].written, written, "{text}");
         }
-        for text in [r#""a"#, "\"a\nb\"", r#""\é""#, r#""\xff""#, r#""\x+1""#, r#""\x4é""#, r#""\ud800""#, r#""\"#, r#""\U00""#] {
+        for text in
+            [r#""a"#, "\"a\nb\"", r#""\é""#, r#""\xff""#, r#""\x+1""#, r#""\x4é""#, r#""\ud800""#, r#""\"#, r#""\U00""#]
+        {
             assert!(matches!(tokens(text), Err(Error::Syntax(_))), "{text}");
         }
     }

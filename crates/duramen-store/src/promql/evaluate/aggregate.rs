@@ -128,7 +128,8 @@ impl Evaluator<'_> {
             for (step, value) in column.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
                 self.budget.work(1)?;
                 let labels = column.labels.with(name, &written(*value));
-                let labels = labels.filter(|label| aggregation.grouping.keeps(label) || is_added(aggregation, label, name));
+                let labels =
+                    labels.filter(|label| aggregation.grouping.keeps(label) || is_added(aggregation, label, name));
                 let place = match places.get(&labels) {
                     Some(place) => *place,
                     None => {

@@ -74,7 +74,8 @@ impl Evaluator<'_> {
         right: Vec<Column>,
         times: &Times,
     ) -> Result<Vec<Column>, Error> {
-        let many = if matches!(binary.matching.cardinality, Cardinality::OneToMany(_)) { Side::Right } else { Side::Left };
+        let many =
+            if matches!(binary.matching.cardinality, Cardinality::OneToMany(_)) { Side::Right } else { Side::Left };
         let (many_side, one_side) = if many == Side::Left { (&left, &right) } else { (&right, &left) };
         let groups = self.groups(&binary.matching, one_side)?;
         self.check_one(at, many, many_side, one_side, &groups, times)?;
@@ -92,7 +93,8 @@ impl Evaluator<'_> {
                     if is_absent(*from_many) || is_absent(*from_one) {
                         continue;
                     }
-                    let (left, right) = if many == Side::Left { (*from_many, *from_one) } else { (*from_one, *from_many) };
+                    let (left, right) =
+                        if many == Side::Left { (*from_many, *from_one) } else { (*from_one, *from_many) };
                     *value = match apply(binary, left, right) {
                         Applied::Passed => left,
                         Applied::Value(result) => result,
@@ -169,8 +171,7 @@ impl Evaluator<'_> {
         mut left: Vec<Column>,
         mut right: Vec<Column>,
     ) -> Result<Vec<Column>, Error> {
-        let (filtered, other) =
-            if binary.operator == Operator::Or { (&mut right, &left) } else { (&mut left, &right) };
+        let (filtered, other) = if binary.operator == Operator::Or { (&mut right, &left) } else { (&mut left, &right) };
         let mut present: BTreeMap<LabelSet, Vec<bool>> = BTreeMap::new();
         for column in other {
             self.budget.work(column.values.len())?;
@@ -227,7 +228,11 @@ fn apply(binary: &Binary, left: f64, right: f64) -> Applied {
 }
 
 fn scalars(operator: Operator, left: f64, right: f64) -> f64 {
-    if operator.is_comparison() { f64::from(u8::from(holds(operator, left, right))) } else { arithmetic(operator, left, right) }
+    if operator.is_comparison() {
+        f64::from(u8::from(holds(operator, left, right)))
+    } else {
+        arithmetic(operator, left, right)
+    }
 }
 
 fn arithmetic(operator: Operator, left: f64, right: f64) -> f64 {

@@ -36,7 +36,9 @@ impl Evaluator<'_> {
             Function::QuantileOverTime => self.quantile_over_time(at, argument(0)?, argument(1)?, times),
             Function::Absent => self.absent(argument(0)?, times),
             Function::Calendar(part) => self.calendar(at, part, call.arguments.first(), times),
-            Function::Clamp | Function::ClampMin | Function::ClampMax | Function::Round => self.bounded(at, call, times),
+            Function::Clamp | Function::ClampMin | Function::ClampMax | Function::Round => {
+                self.bounded(at, call, times)
+            }
             Function::HistogramQuantile => self.histogram_quantile(at, argument(0)?, argument(1)?, times),
             Function::LabelJoin => self.label_join(at, call, times),
             Function::LabelReplace => self.label_replace(at, call, times),
@@ -46,7 +48,9 @@ impl Evaluator<'_> {
                 let values = self.scalar(argument(0)?, times)?;
                 Ok(vec![Column { labels: LabelSet::default(), values }])
             }
-            Function::Pi | Function::Time | Function::Scalar => Err(self.execution(at, "a scalar function as a vector")),
+            Function::Pi | Function::Time | Function::Scalar => {
+                Err(self.execution(at, "a scalar function as a vector"))
+            }
         }
     }
 
@@ -111,7 +115,13 @@ impl Evaluator<'_> {
         self.distinct(at, columns)
     }
 
-    fn predict_linear(&mut self, at: usize, argument: &Node, ahead: &Node, times: &Times) -> Result<Vec<Column>, Error> {
+    fn predict_linear(
+        &mut self,
+        at: usize,
+        argument: &Node,
+        ahead: &Node,
+        times: &Times,
+    ) -> Result<Vec<Column>, Error> {
         let ranged = self.range_argument(argument)?;
         let ahead = self.scalar(ahead, times)?;
         let columns = self.each_series(ranged, times, |series, windows, budget| {
@@ -124,7 +134,8 @@ impl Evaluator<'_> {
                 values.push(if window.len() < 2 {
                     ABSENT
                 } else {
-                    let (slope, now) = numbers::line(&series.times[window.clone()], &series.values[window], times.at(index));
+                    let (slope, now) =
+                        numbers::line(&series.times[window.clone()], &series.values[window], times.at(index));
                     slope * ahead + now
                 });
             }
@@ -150,9 +161,8 @@ impl Evaluator<'_> {
             Samples::Stored(matchers) => labels_of_absent(matchers),
             Samples::Computed(..) => LabelSet::default(),
         };
-        let columns = self.each_series(ranged, times, |series, windows, budget| {
-            over::plain(series, windows, budget, |_| 1.0)
-        })?;
+        let columns =
+            self.each_series(ranged, times, |series, windows, budget| over::plain(series, windows, budget, |_| 1.0))?;
         self.absences(labels, &columns, times)
     }
 

@@ -41,7 +41,8 @@ impl Evaluator<'_> {
             let mut result = self.empty_column(labels.filter(|name| name != NAME), times)?;
             for (step, value) in result.values.iter_mut().enumerate() {
                 self.budget.work(members.len())?;
-                let counts = members.iter().map(|(bound, place)| Bucket { bound: *bound, count: columns[*place].values[step] });
+                let counts =
+                    members.iter().map(|(bound, place)| Bucket { bound: *bound, count: columns[*place].values[step] });
                 let buckets: Vec<Bucket> = counts.filter(|bucket| !is_absent(bucket.count)).collect();
                 if !buckets.is_empty() {
                     *value = quantile(wanted[step], buckets);
@@ -82,8 +83,7 @@ fn quantile(wanted: f64, mut buckets: Vec<Bucket>) -> f64 {
         return f64::NAN;
     }
     let rank = wanted * observations;
-    // A search and not a walk, as counts may be NaN.
-    let found = finite.partition_point(|bucket| !(bucket.count >= rank));
+    let found = finite.partition_point(|bucket| bucket.count.is_nan() || bucket.count < rank);
     match (found, finite.get(found)) {
         (_, None) => last_finite.bound,
         (0, Some(lowest)) if lowest.bound <= 0.0 => lowest.bound,

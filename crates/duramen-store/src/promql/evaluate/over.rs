@@ -33,13 +33,18 @@ impl Sweep {
 
 impl Evaluator<'_> {
     /// One function for all series of a range vector.
-    pub(super) fn over(&mut self, at: usize, function: Over, ranged: &Ranged, times: &Times) -> Result<Vec<Column>, Error> {
+    pub(super) fn over(
+        &mut self,
+        at: usize,
+        function: Over,
+        ranged: &Ranged,
+        times: &Times,
+    ) -> Result<Vec<Column>, Error> {
         if let Some(columns) = self.summarized(function, ranged, times)? {
             return self.distinct(at, columns);
         }
-        let columns = self.each_series(ranged, times, |series, windows, budget| {
-            over(function, series, windows, budget)
-        })?;
+        let columns =
+            self.each_series(ranged, times, |series, windows, budget| over(function, series, windows, budget))?;
         if matches!(function, Over::Last | Over::First) {
             return Ok(columns);
         }
@@ -95,14 +100,16 @@ impl Evaluator<'_> {
         };
         self.budget.series(summaries.len())?;
         summaries.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let overflowed = |series: &SeriesSummaries| series.windows.iter().flatten().any(|summary| summary.sum.is_infinite());
+        let overflowed =
+            |series: &SeriesSummaries| series.windows.iter().flatten().any(|summary| summary.sum.is_infinite());
         if function == Over::Average && summaries.iter().any(overflowed) {
             return Ok(None);
         }
         let mut columns = Vec::with_capacity(summaries.len());
         for series in summaries {
             self.budget.samples(times.count)?;
-            let mut values: Vec<f64> = series.windows.iter().map(|summary| summary.as_ref().map_or(ABSENT, value_of)).collect();
+            let mut values: Vec<f64> =
+                series.windows.iter().map(|summary| summary.as_ref().map_or(ABSENT, value_of)).collect();
             values.resize(windows.count, ABSENT);
             let column = Column { labels: series.labels, values: at_every_step(values, times) };
             if column.is_empty() {

@@ -42,7 +42,11 @@ impl Evaluator<'_> {
     }
 
     /// Series of windows, with the windows. The caller releases what this took from the budget.
-    pub(in super::super) fn ranged(&mut self, ranged: &Ranged, times: &Times) -> Result<(Vec<SeriesSamples>, Windows), Error> {
+    pub(in super::super) fn ranged(
+        &mut self,
+        ranged: &Ranged,
+        times: &Times,
+    ) -> Result<(Vec<SeriesSamples>, Windows), Error> {
         let windows = self.windows(&ranged.when, ranged.range, times);
         let series = match &ranged.samples {
             Samples::Stored(matchers) => {
@@ -67,7 +71,8 @@ impl Evaluator<'_> {
         if start > last {
             return Ok(Vec::new());
         }
-        let count = usize::try_from((i128::from(last) - i128::from(start)) / i128::from(step) + 1).unwrap_or(usize::MAX);
+        let count =
+            usize::try_from((i128::from(last) - i128::from(start)) / i128::from(step) + 1).unwrap_or(usize::MAX);
         self.budget.samples(count)?;
         self.budget.release(count);
         let times = Times { start, step, count };
