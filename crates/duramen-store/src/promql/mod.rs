@@ -40,7 +40,7 @@
 //! | histograms | `histogram_quantile` on classic buckets | `histogram_avg histogram_count histogram_fraction histogram_quantiles histogram_stddev histogram_stdvar histogram_sum` |
 //! | literals | numbers, durations as numbers of seconds, strings | `\x` and octal escapes of bytes that are not ASCII |
 //!
-//! Expressions are bounded: 256 KiB of text, and 250 of them within one another, where each operator of a chain counts. Warnings
+//! Expressions are bounded: 256 KiB of text, and 100 of them within one another, where each operator of a chain counts. Warnings
 //! and infos that Prometheus adds to an answer are not made. Parts of dates of values beyond some 30 million years are NaN.
 
 mod calendar;
@@ -171,7 +171,7 @@ impl Expression {
         if let Kind::Text(text) = &self.root.kind {
             return Ok(Answer::Text(time, text.clone()));
         }
-        let mut evaluator = Evaluator::new(&self.text, source, options, &times);
+        let mut evaluator = Evaluator::new(&self.text, source, options, (time, time));
         if let Kind::Ranged(ranged) = &self.root.kind {
             let (series, windows) = evaluator.ranged(ranged, &times)?;
             return Ok(Answer::Matrix(series.into_iter().filter_map(|series| in_window(series, &windows)).collect()));
@@ -195,7 +195,8 @@ impl Expression {
     pub fn range(&self, source: &dyn Source, range: Range, options: &Options<'_>) -> Result<Vec<Series>, Error> {
         check_options(options)?;
         let times = steps(range, &options.limits)?;
-        let mut evaluator = Evaluator::new(&self.text, source, options, &times);
+        let end = nanoseconds("the end", range.end_ms)?;
+        let mut evaluator = Evaluator::new(&self.text, source, options, (times.start, end));
         if !matches!(self.value_type(), ValueType::Scalar | ValueType::Vector) {
             let found = parse::name_of(self.value_type());
             let reason = format!("a range query needs a scalar or an instant vector at each step, and this is {found}");
@@ -221,6 +222,16 @@ pub fn parse_selector(text: &str) -> Result<Vec<LabelMatcher>, Error> {
         Kind::Selector(selector) if selector.when.at.is_none() && selector.when.offset == 0 => Ok(selector.matchers),
         _ => Err(Error::Syntax(Complaint::new(text, root.at, "expected a selector of series and nothing else"))),
     }
+}
+
+/// The names of the functions that are supported, sorted.
+pub fn supported_functions() -> impl Iterator<Item = &'static str> {
+    support::SUPPORTED.iter().map(|known| known.0)
+}
+
+/// The names of the functions of PromQL that are refused, sorted.
+pub fn refused_functions() -> impl Iterator<Item = &'static str> {
+    support::REFUSED.iter().map(|known| known.0)
 }
 
 fn check_options(options: &Options<'_>) -> Result<(), Error> {

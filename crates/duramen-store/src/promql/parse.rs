@@ -317,7 +317,7 @@ mod tests {
             ("x + {b=~\".*\"}", 4),
             ("{b=\"\"}", 0),
             ("x + {b!~\"\"} + {c=\"\"}", 0),
-            ("1 + ln(-1)", 7),
+            ("1 + ln(-1)", 8),
             ("topk(a, b)", 0),
             ("a + \"b\"", 0),
             ("a[5m] + 1", 0),
@@ -339,7 +339,7 @@ mod tests {
             (sum.operator, product.operator, power.operator),
             (Operator::Add, Operator::Multiply, Operator::Power)
         );
-        assert_eq!(power.right.at, 10);
+        assert_eq!(power.right.at, 14);
         let Kind::Negation(inner) = parse("-x ^ 2").unwrap().kind else { panic!("no negation") };
         assert!(matches!(inner.kind, Kind::Binary(_)));
     }

@@ -83,8 +83,7 @@ fn quantile(wanted: f64, mut buckets: Vec<Bucket>) -> f64 {
         return f64::NAN;
     }
     let rank = wanted * observations;
-    // A search and not a walk, as counts may be NaN.
-    let found = finite.partition_point(|bucket| bucket.count < rank || bucket.count.is_nan());
+    let found = finite.partition_point(|bucket| bucket.count.is_nan() || bucket.count < rank);
     match (found, finite.get(found)) {
         (_, None) => last_finite.bound,
         (0, Some(lowest)) if lowest.bound <= 0.0 => lowest.bound,

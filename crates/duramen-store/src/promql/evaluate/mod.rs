@@ -72,14 +72,18 @@ pub(super) struct Evaluator<'a> {
     text: &'a str,
     source: &'a dyn Source,
     options: &'a Options<'a>,
-    /// First and last step of the whole query, which `@ start()` and `@ end()` mean.
+    /// Start and end of the whole query, which `@ start()` and `@ end()` mean; the end may lie after the last step.
     bounds: (i64, i64),
     pub(super) budget: Budget<'a>,
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn new(text: &'a str, source: &'a dyn Source, options: &'a Options<'a>, times: &Times) -> Evaluator<'a> {
-        let bounds = (times.start, times.at(times.count.saturating_sub(1)));
+    pub(super) fn new(
+        text: &'a str,
+        source: &'a dyn Source,
+        options: &'a Options<'a>,
+        bounds: (i64, i64),
+    ) -> Evaluator<'a> {
         Evaluator { text, source, options, bounds, budget: Budget::new(options.limits) }
     }
 
