@@ -117,7 +117,7 @@ fn replay_and_tell(
 }
 
 /// What the live tables say of the journal from a sequence on.
-fn read_covers(catalog: &Catalog, tables: &[TableEntry], first: Sequence) -> Covers {
+pub(crate) fn read_covers(catalog: &Catalog, tables: &[TableEntry], first: Sequence) -> Covers {
     let mut covers = Covers::of(tables);
     for entry in tables.iter().filter(|entry| entry.partition.is_of_samples() && entry.covers_upto() > first) {
         // A table that cannot be opened has nothing to say: what it covers is read from the journal again, and counts once.
