@@ -117,8 +117,7 @@ impl Replay<'_> {
             true => self.uncovered_samples(base, &read.chunk, sequence),
             false => read.chunk,
         };
-        self.count_lost(sequence, kept.times.iter().map(|&time| Partition::of_sample(base, time)));
-        self.report.skipped += all - kept.len() as u64;
+        self.report.skipped_samples += all - kept.len() as u64;
         if kept.is_empty() {
             return Ok(());
         }
@@ -126,7 +125,8 @@ impl Replay<'_> {
             note_missed(&mut replayed.missed, sequence, base, &kept);
             return Ok(());
         }
-        self.report.replayed += kept.len() as u64;
+        self.count_lost(sequence, kept.times.iter().map(|&time| Partition::of_sample(base, time)));
+        self.report.replayed_samples += kept.len() as u64;
         let full = {
             let mut view = lock(&self.core.view);
             view.insert_samples(base, kept, self.core.world.environment.now());

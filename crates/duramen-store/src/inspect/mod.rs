@@ -13,7 +13,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
-pub use dump::{Item, Selection, dump};
+pub use dump::{Item, SampleBlockItem, SampleTableItem, Selection, TableItem, dump};
 pub use finding::{Fault, Finding, Loss, Unit};
 pub use salvage::{Salvage, salvage};
 pub use verify::{Verification, verify};

@@ -38,7 +38,10 @@ pub(crate) fn check_summary(told: Option<&BlockSummary>, values: &[f64]) -> Opti
     let same = match (told, summary(values)) {
         (None, None) => true,
         (Some(told), Some(found)) => {
-            told.count == found.count && same(told.min, found.min) && same(told.max, found.max) && same(told.sum, found.sum)
+            told.count == found.count
+                && same(told.min, found.min)
+                && same(told.max, found.max)
+                && same(told.sum, found.sum)
         }
         _ => false,
     };
@@ -110,16 +113,13 @@ impl Check<'_> {
         rule(index.replaces.contains(&number), "it says that it replaces itself");
         let furthest = index.series.iter().map(|series| covers_of(index, series)).max().unwrap_or(index.covers);
         let beyond = self.journal_next.is_some_and(|next| furthest > next);
-        rule(beyond, "it says that it covers what the journal has not had yet: new samples would be taken for old ones");
+        rule(
+            beyond,
+            "it says that it covers what the journal has not had yet: new samples would be taken for old ones",
+        );
     }
 
-    fn series(
-        &mut self,
-        table: &Table,
-        series: &SampleStream,
-        columns: &mut Columns,
-        passed: &mut dyn FnMut(u64),
-    ) {
+    fn series(&mut self, table: &Table, series: &SampleStream, columns: &mut Columns, passed: &mut dyn FnMut(u64)) {
         let number = table.binding.number;
         let mut before = None;
         for block in &series.blocks {

@@ -398,20 +398,14 @@ impl Work {
     }
 
     /// Samples of the journal that tables say they have.
-    fn samples_owed(
-        &mut self,
-        sound: &BTreeMap<Partition, Vec<Arc<Table>>>,
-        names: &Names,
-        counts: &JournalCounts,
-    ) {
+    fn samples_owed(&mut self, sound: &BTreeMap<Partition, Vec<Arc<Table>>>, names: &Names, counts: &JournalCounts) {
         let of = |partition: &Partition| counts.samples_covered.get(partition).copied().unwrap_or(0);
         let total = sound.keys().map(of).sum();
         let mut all: BTreeMap<Partition, Missing> = BTreeMap::new();
         for share in Share::all(total) {
             let walk = (&self.folder.reader, names, &self.covers);
-            let owed = collect(walk, share, |partition, covers, sequence| {
-                sequence < covers && sound.contains_key(&partition)
-            });
+            let owed =
+                collect(walk, share, |partition, covers, sequence| sequence < covers && sound.contains_key(&partition));
             for (partition, series) in owed {
                 let mut shelf = Shelf::new(sound.get(&partition).map_or(&[], Vec::as_slice));
                 for (labels, mut samples) in series {
@@ -440,7 +434,12 @@ impl Work {
             && Folder::open(&self.folder.path, &self.folder.world).is_ok_and(|now| now.reader.first() != counts.first)
     }
 
-    fn verification(self, journal: journal_inspect::Verification, names: &Names, counts: &JournalCounts) -> Verification {
+    fn verification(
+        self,
+        journal: journal_inspect::Verification,
+        names: &Names,
+        counts: &JournalCounts,
+    ) -> Verification {
         let Work { mut findings, notes, counted, .. } = self;
         findings.kept.sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
         let end = match journal.end {
