@@ -42,8 +42,12 @@ pub struct Backup {
     pub tables: u64,
     /// Rows in tables.
     pub table_rows: u64,
+    /// Samples in tables.
+    pub table_samples: u64,
     /// Rows in its journal.
     pub journal_rows: u64,
+    /// Samples in its journal, each time that one was written.
+    pub journal_samples: u64,
     /// Bytes of tables and of the journal's commits.
     pub bytes: u64,
 }
@@ -52,12 +56,15 @@ impl Backup {
     /// The whole as one JSON object.
     pub fn to_json(&self) -> String {
         format!(
-            "{{\"path\":{},\"upto\":{},\"tables\":{},\"table_rows\":{},\"journal_rows\":{},\"bytes\":{}}}",
+            "{{\"path\":{},\"upto\":{},\"tables\":{},\"table_rows\":{},\"table_samples\":{},\"journal_rows\":{},\
+             \"journal_samples\":{},\"bytes\":{}}}",
             json_string(&self.path.to_string_lossy()),
             self.upto,
             self.tables,
             self.table_rows,
+            self.table_samples,
             self.journal_rows,
+            self.journal_samples,
             self.bytes
         )
     }
@@ -72,6 +79,10 @@ impl fmt::Display for Backup {
             self.table_rows,
             self.tables
         )?;
+        if self.table_samples + self.journal_samples > 0 {
+            let (tables, journal) = (self.table_samples, self.journal_samples);
+            writeln!(f, "samples   {tables} in tables, {journal} in the journal only")?;
+        }
         writeln!(f, "upto      record {}", self.upto)
     }
 }
@@ -124,6 +135,7 @@ impl Store {
         let world = &core.world;
         let partial = free_place(world, to)?;
         let pin = Pin::new(core);
+        core.append_staged()?;
         core.journal.sync()?;
         let tables: Vec<Arc<Live>> = {
             core.settle(&mut lock(&core.write));
@@ -268,11 +280,17 @@ fn complete<'a>(
         let first = verified.findings.first().map_or_else(|| verified.end.word().to_string(), ToString::to_string);
         return Err(bad(format!("read back, it does not verify: {first}")));
     }
-    let (tables, rows) = expected.fold((0, 0), |(tables, rows), entry| (tables + 1, rows + entry.rows));
-    if (verified.tables, verified.table_rows) != (tables, rows) || verified.records < records {
+    let (mut tables, mut rows, mut samples) = (0, 0, 0);
+    for entry in expected {
+        tables += 1;
+        *if entry.partition.is_of_samples() { &mut samples } else { &mut rows } += entry.rows;
+    }
+    let found = (verified.tables, verified.table_rows, verified.table_samples);
+    if found != (tables, rows, samples) || verified.records < records {
         return Err(bad(format!(
-            "read back, it has {} rows in {} tables and {} records; there were {rows}, {tables} and {records}",
-            verified.table_rows, verified.tables, verified.records
+            "read back, it has {} rows and {} samples in {} tables and {} records; there were {rows}, {samples}, {tables} \
+             and {records}",
+            verified.table_rows, verified.table_samples, verified.tables, verified.records
         )));
     }
     let disk = &copy.world.disk;
@@ -285,7 +303,9 @@ fn complete<'a>(
         upto: copy.last,
         tables,
         table_rows: rows,
+        table_samples: samples,
         journal_rows: verified.journal_rows,
+        journal_samples: verified.journal_samples,
         bytes: verified.table_bytes + verified.journal.report.bytes,
     })
 }

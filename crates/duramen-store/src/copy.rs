@@ -1,5 +1,5 @@
 //! Copies of a store: its journal's records under their old sequences, its tables part by part, into a folder of its own. Owns what a
-//! copy keeps (rows with their ids, positions, names) and what it does not: the journal's id, which tells folders apart, and to which
+//! copy keeps (rows with their ids, samples, positions, names) and what it does not: the journal's id, which tells folders apart, and to which
 //! every checksum of a table belongs.
 //!
 //! Memory: one block at a time.
@@ -15,8 +15,8 @@ use crate::format::batch::{KIND_POSITION, LOG, position, put_position};
 use crate::format::manifest::{Manifest, TableEntry};
 use crate::options::{KIND, Options};
 use crate::session;
-use crate::table::writer::IndexHead;
-use crate::table::{Table, TableWriter, WriterOptions};
+use crate::table::writer::{IndexHead, Unfinished, Written};
+use crate::table::{SampleTableWriter, Table, TableWriter, WriterOptions};
 
 /// A copy in the making: its journal is there, its tables come.
 pub(crate) struct Copy {
@@ -43,28 +43,46 @@ impl Copy {
         Ok(Copy { world: world.clone(), path, catalog, tables: Vec::new(), last })
     }
 
-    /// Begins a table of the same number as another one.
+    /// Begins a table of rows of the same number as another one.
     pub fn writer(&self, source: &Table) -> Result<TableWriter, Error> {
-        let index = &source.index;
-        let (partition, level, covers) = (index.partition, index.level, index.covers);
-        let head = IndexHead { partition, level, covers, replaces: index.replaces.clone() };
         let binding = self.catalog.binding(source.binding.number);
-        let options = WriterOptions::default();
-        TableWriter::create(self.catalog.disk.clone(), &self.catalog.tables, binding, head, options)
+        let (disk, folder) = (self.catalog.disk.clone(), &self.catalog.tables);
+        TableWriter::create(disk, folder, binding, head(source), WriterOptions::default())
     }
 
-    /// Ends a table, and lists it.
-    pub fn finish(&mut self, writer: TableWriter, number: u64) -> Result<(), Error> {
-        let written = writer.finish().map_err(crate::table::writer::Unfinished::into_error)?;
+    /// Begins a table of samples of the same number as another one.
+    pub fn sample_writer(&self, source: &Table) -> Result<SampleTableWriter, Error> {
+        let binding = self.catalog.binding(source.binding.number);
+        let (disk, folder) = (self.catalog.disk.clone(), &self.catalog.tables);
+        SampleTableWriter::create(disk, folder, binding, head(source), WriterOptions::default())
+    }
+
+    /// Lists a table that was ended.
+    pub fn finish(&mut self, written: Result<Written, Unfinished>, number: u64) -> Result<(), Error> {
+        let written = written.map_err(Unfinished::into_error)?;
         self.tables.push(entry_of(number, written.bytes, &written.index));
         Ok(())
     }
 
     /// Copies a whole table. Each part is held against its checksum before it goes on.
     pub fn table(&mut self, source: &Table, passed: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        if source.index.partition.is_of_samples() {
+            return self.table_of_samples(source, passed);
+        }
         let mut writer = self.writer(source)?;
         match copy_parts(source, &mut writer, passed) {
-            Ok(()) => self.finish(writer, source.binding.number),
+            Ok(()) => self.finish(writer.finish(), source.binding.number),
+            Err(error) => {
+                writer.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn table_of_samples(&mut self, source: &Table, passed: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        let mut writer = self.sample_writer(source)?;
+        match copy_series(source, &mut writer, passed) {
+            Ok(()) => self.finish(writer.finish(), source.binding.number),
             Err(error) => {
                 writer.abandon();
                 Err(error)
@@ -106,6 +124,25 @@ impl Copy {
         }
         Ok(journal.close()?)
     }
+}
+
+/// What is said of a copy of a table.
+fn head(source: &Table) -> IndexHead {
+    let index = &source.index;
+    let (partition, level, covers) = (index.partition, index.level, index.covers);
+    IndexHead { partition, level, covers, replaces: index.replaces.clone() }
+}
+
+/// All series and blocks of a table, as they are stored.
+fn copy_series(source: &Table, writer: &mut SampleTableWriter, passed: &mut dyn FnMut(u64)) -> Result<(), Error> {
+    for series in &source.index.series {
+        writer.begin_series(&series.labels, series.covers)?;
+        for block in &series.blocks {
+            writer.push_stored(source, block)?;
+            passed(u64::from(block.part.stored));
+        }
+    }
+    Ok(())
 }
 
 /// All streams and blocks of a table, as they are stored.

@@ -37,6 +37,11 @@ impl Covers {
         }
     }
 
+    /// Below which sequence tables say that they have all of a partition.
+    pub fn of_partition(&self, partition: Partition) -> Sequence {
+        self.partitions.get(&partition).map_or(0, |(below, _)| *below)
+    }
+
     /// Below which sequence tables say that they have all of a stream.
     pub fn of_stream(&self, partition: Partition, labels: &[u8]) -> Sequence {
         let Some((below, streams)) = self.partitions.get(&partition) else { return 0 };
@@ -53,10 +58,5 @@ impl Covers {
     /// Whether the tables say that they have the rows of this stream in this record.
     pub fn holds(&self, partition: Partition, labels: &[u8], sequence: Sequence) -> bool {
         sequence < self.of_stream(partition, labels)
-    }
-
-    /// All rows below this sequence were once handed over to tables, whatever their partition: a sealing takes all.
-    pub fn sealed_below(&self) -> Sequence {
-        self.partitions.values().map(|(below, _)| *below).max().unwrap_or(0)
     }
 }

@@ -7,23 +7,28 @@ use std::sync::Mutex;
 
 use crate::core::Core;
 use crate::error::Error;
-use crate::format::table::Partition;
+use crate::format::table::samples::SampleStream;
+use crate::inspect::Unit;
 use crate::lock;
-use crate::row::{Level, Nanoseconds};
+use crate::row::{Level, Nanoseconds, TimeBase};
 use crate::session::Event;
 use crate::table::Table;
 
 /// Notes kept at most: more tell nothing new.
 const NOTES_MAX: usize = 1_000;
 
-/// A block that does not verify.
+/// A block that does not verify, or times that several blocks share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Note {
     reason: String,
-    labels: String,
-    rows: u32,
-    /// First and last, if the partition is one of wall time.
-    times: Option<(Nanoseconds, Nanoseconds)>,
+    /// Whose rows or samples they are; `None`: of several series.
+    labels: Option<String>,
+    series: usize,
+    unit: Unit,
+    rows: u64,
+    /// First and last.
+    times: (Nanoseconds, Nanoseconds),
+    base: TimeBase,
 }
 
 /// Damage that was met, by table and offset.
@@ -36,22 +41,64 @@ impl Noticed {
     /// Notes an error that reading a table met, if it is damage within a block.
     pub fn note(&self, table: &Table, error: &Error) {
         let Error::DamagedTable { offset, reason, .. } = error else { return };
-        let blocks =
-            table.index.streams.iter().flat_map(|stream| stream.blocks.iter().map(move |block| (stream, block)));
-        let mut hit = blocks.filter(|(_, block)| (block.offset..block.end()).contains(offset));
-        let Some((stream, block)) = hit.next() else { return };
-        let wall = matches!(table.index.partition, Partition::Day(_));
-        let note = Note {
-            reason: (*reason).to_string(),
-            labels: stream.labels.to_string(),
-            rows: block.rows,
-            times: wall.then_some((block.first_time, block.last_time)),
+        let found = match table.index.partition.is_of_samples() {
+            true => note_of_samples(table, *offset, reason),
+            false => note_of_rows(table, *offset, reason),
         };
+        let Some((place, note)) = found else { return };
         let mut notes = lock(&self.notes);
         if notes.len() < NOTES_MAX {
-            notes.insert((table.binding.number, block.offset), note);
+            notes.insert((table.binding.number, place), note);
         }
     }
+}
+
+/// The block of rows that an offset lies in: its own offset, and what is said of it.
+fn note_of_rows(table: &Table, offset: u64, reason: &str) -> Option<(u64, Note)> {
+    let blocks = table.index.streams.iter().flat_map(|stream| stream.blocks.iter().map(move |block| (stream, block)));
+    let mut hit = blocks.filter(|(_, block)| (block.offset..block.end()).contains(&offset));
+    let (stream, block) = hit.next()?;
+    let note = Note {
+        reason: reason.to_string(),
+        labels: Some(stream.labels.to_string()),
+        series: 1,
+        unit: Unit::Rows,
+        rows: u64::from(block.rows),
+        times: (block.first_time, block.last_time),
+        base: table.index.partition.base(),
+    };
+    Some((block.offset, note))
+}
+
+/// The values of a block of samples, or the times of several, that begin at an offset.
+fn note_of_samples(table: &Table, offset: u64, reason: &str) -> Option<(u64, Note)> {
+    let index = &table.index;
+    let blocks = |series: &SampleStream| {
+        let own = series.blocks.iter().map(|block| (block.part.offset, &index.columns[block.column as usize]));
+        own.filter(|(values, column)| *values == offset || column.part.offset == offset).collect::<Vec<_>>()
+    };
+    let mut note: Option<Note> = None;
+    for series in &index.series {
+        let own = blocks(series);
+        for (_, column) in &own {
+            let note = note.get_or_insert_with(|| Note {
+                reason: reason.to_string(),
+                labels: Some(series.labels.to_string()),
+                series: 0,
+                unit: Unit::Samples,
+                rows: 0,
+                times: (column.first, column.last),
+                base: index.partition.base(),
+            });
+            note.rows += u64::from(column.count);
+            note.times = (note.times.0.min(column.first), note.times.1.max(column.last));
+        }
+        if let Some(note) = note.as_mut().filter(|_| !own.is_empty()) {
+            note.series += 1;
+            note.labels = note.labels.take().filter(|_| note.series == 1);
+        }
+    }
+    note.map(|note| (offset, note))
 }
 
 impl Core {
@@ -59,20 +106,22 @@ impl Core {
     pub fn tell_damage(&self) -> Result<(), Error> {
         let first = || lock(&self.noticed.notes).first_key_value().map(|(place, note)| (*place, note.clone()));
         while let Some(((table, offset), note)) = first() {
-            let text = format!(
-                "a block of table {table:016x} is damaged ({}): {} rows of {} cannot be read",
-                note.reason, note.rows, note.labels
-            );
+            let rows = note.unit.count(note.rows);
+            let whose = note.labels.clone().unwrap_or_else(|| format!("{} series", note.series));
+            let text =
+                format!("a block of table {table:016x} is damaged ({}): {rows} of {whose} cannot be read", note.reason);
             let mut fields = vec![
                 ("cause", "damage".to_string()),
                 ("table", format!("{table:016x}")),
-                ("rows", note.rows.to_string()),
-                ("stream", note.labels.clone()),
+                (note.unit.field(), note.rows.to_string()),
             ];
-            if let Some((from, to)) = note.times {
-                fields.extend([("from", from.to_string()), ("to", to.to_string())]);
+            fields.extend(note.labels.map(|labels| ("stream", labels)));
+            let (from, to) = note.times;
+            fields.extend([("from", from.to_string()), ("to", to.to_string())]);
+            if let TimeBase::Boot(boot) = note.base {
+                fields.push(("boot", boot.to_string()));
             }
-            let at = note.times.map(|(_, to)| to);
+            let at = Some(to).filter(|_| note.base == TimeBase::Wall);
             let event = Event { kind: "gap", level: Level::Error, at, text, fields };
             self.tell(&event, Some(&format!("block/{table:016x}/{offset}")))?;
             lock(&self.noticed.notes).remove(&(table, offset));

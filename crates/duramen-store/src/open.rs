@@ -17,6 +17,7 @@ use crate::covers::Covers;
 use crate::error::Error;
 use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_SAMPLES, KIND_STREAM, position, stream};
 use crate::format::manifest::TableEntry;
+use crate::inspect::Unit;
 use crate::lock;
 use crate::options::{KIND, Options};
 use crate::replay::{Missed, Replayed, replay};
@@ -56,7 +57,9 @@ pub(crate) fn open(path: &Path, options: &Options, world: World) -> Result<Openi
     let Found { manifest, notes, lost } = catalog.recover()?;
     let mut report = Report { journal: journal_report, notes, ..Report::default() };
     report.tables = manifest.tables.len();
-    report.table_rows = manifest.tables.iter().map(|table| table.rows).sum();
+    let of = |samples| manifest.tables.iter().filter(move |table| table.partition.is_of_samples() == samples);
+    report.table_rows = of(false).map(|table| table.rows).sum();
+    report.table_samples = of(true).map(|table| table.rows).sum();
     let mut writing = Writing::new(journal.epoch());
     let mut streams = Streams::default();
     read_names(&journal, &mut writing, &mut streams, &mut report);
@@ -124,7 +127,7 @@ pub(crate) fn replay_and_tell(opening: Opening) -> Result<Report, Error> {
 }
 
 /// What the live tables say of the journal from a sequence on.
-fn read_covers(catalog: &Catalog, tables: &[TableEntry], first: Sequence) -> Covers {
+pub(crate) fn read_covers(catalog: &Catalog, tables: &[TableEntry], first: Sequence) -> Covers {
     let mut covers = Covers::of(tables);
     for entry in tables.iter().filter(|entry| entry.partition.is_of_samples() && entry.covers_upto() > first) {
         // A table that cannot be opened has nothing to say: what it covers is read from the journal again, and counts once.
@@ -167,14 +170,15 @@ fn report_lost_tables(lost: &mut Vec<LostTable>, report: &mut Report) {
         let LostTable { number, reason, entry, replayed, .. } = lost;
         match entry {
             Some(entry) if *replayed >= entry.rows => {
-                let note = format!(
-                    "table {number} cannot be had ({reason}), but the journal still had its {} rows",
-                    entry.rows
-                );
+                let rows = Unit::of(entry.partition).count(entry.rows);
+                let note = format!("table {number} cannot be had ({reason}), but the journal still had its {rows}");
                 report.notes.push(note);
                 return false;
             }
-            Some(entry) => report.lost_tables.push(format!("table {number} ({} rows): {reason}", entry.rows)),
+            Some(entry) => {
+                let rows = Unit::of(entry.partition).count(entry.rows);
+                report.lost_tables.push(format!("table {number} ({rows}): {reason}"));
+            }
             None => report.lost_tables.push(format!("table {number}: {reason}")),
         }
         true
@@ -193,7 +197,7 @@ fn tell_losses(core: &Core, report: &Report, lost: &[LostTable]) -> Result<(), E
     for lost in lost {
         let mut fields = vec![("cause", "damage".to_string()), ("table", lost.number.to_string())];
         if let Some(entry) = &lost.entry {
-            fields.push(("rows", entry.rows.to_string()));
+            fields.push((Unit::of(entry.partition).field(), entry.rows.to_string()));
             fields.push(("from", entry.times.0.to_string()));
             fields.push(("to", entry.times.1.to_string()));
         }

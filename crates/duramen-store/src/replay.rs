@@ -116,13 +116,7 @@ impl Replay<'_> {
             true => self.uncovered_samples(base, &read.chunk, sequence),
             false => read.chunk,
         };
-        if !self.lost.is_empty() {
-            let grain = |id| self.known.get(&id).map_or(Grain::Measured, |known| known.0);
-            let samples = kept.streams.iter().zip(&kept.times);
-            let partitions: Vec<_> = samples.map(|(&id, &time)| Partition::of_sample(base, time, grain(id))).collect();
-            self.count_lost(sequence, partitions.into_iter());
-        }
-        self.report.skipped += all - kept.len() as u64;
+        self.report.skipped_samples += all - kept.len() as u64;
         if kept.is_empty() {
             return Ok(());
         }
@@ -130,7 +124,13 @@ impl Replay<'_> {
             note_missed(&mut replayed.missed, sequence, base, &kept);
             return Ok(());
         }
-        self.report.replayed += kept.len() as u64;
+        if !self.lost.is_empty() {
+            let grain = |id| self.known.get(&id).map_or(Grain::Measured, |known| known.0);
+            let samples = kept.streams.iter().zip(&kept.times);
+            let partitions: Vec<_> = samples.map(|(&id, &time)| Partition::of_sample(base, time, grain(id))).collect();
+            self.count_lost(sequence, partitions.into_iter());
+        }
+        self.report.replayed_samples += kept.len() as u64;
         lock(&self.core.view).insert_samples(base, kept, self.core.world.environment.now());
         self.core.make_replay_room(sequence + 1)
     }

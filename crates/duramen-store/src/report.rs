@@ -11,10 +11,16 @@ pub struct Report {
     pub tables: usize,
     /// Rows in them.
     pub table_rows: u64,
+    /// Samples in them.
+    pub table_samples: u64,
     /// Rows read from the journal, because no table holds them yet.
     pub replayed: u64,
     /// Rows of the journal that tables held already.
     pub skipped: u64,
+    /// Samples read from the journal, because no table holds them yet.
+    pub replayed_samples: u64,
+    /// Samples of the journal that tables held already.
+    pub skipped_samples: u64,
     /// Records of the journal that could not be read or made no sense, and why.
     pub unreadable: Vec<String>,
     /// Tables whose rows cannot be had, and why.
@@ -28,8 +34,10 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.journal.fmt(f)?;
-        writeln!(f, "tables    {} ({} rows)", self.tables, self.table_rows)?;
-        writeln!(f, "replayed  {} rows; {} were in tables already", self.replayed, self.skipped)?;
+        let samples = |count: u64| if count > 0 { format!(", {count} samples") } else { String::new() };
+        writeln!(f, "tables    {} ({} rows{})", self.tables, self.table_rows, samples(self.table_samples))?;
+        write!(f, "replayed  {} rows{}", self.replayed, samples(self.replayed_samples))?;
+        writeln!(f, "; {} were in tables already", self.skipped + self.skipped_samples)?;
         if let Some(outage) = &self.outage {
             let cause = if outage.power { "the machine lost power or was reset" } else { "the process died" };
             let length = outage.length().map_or(String::new(), |length| format!(", for {:.1} s", length.as_secs_f64()));

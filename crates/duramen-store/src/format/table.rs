@@ -109,6 +109,11 @@ impl Partition {
         }
     }
 
+    /// The grain of its series.
+    pub(crate) fn grain(self) -> Grain {
+        if matches!(self, Partition::Downsampled(_)) { Grain::Downsampled } else { Grain::Measured }
+    }
+
     /// Whether it is one of samples.
     pub fn is_of_samples(self) -> bool {
         matches!(self, Partition::Samples(_) | Partition::SamplesOfBoot(_) | Partition::Downsampled(_))

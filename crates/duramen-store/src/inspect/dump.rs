@@ -1,29 +1,34 @@
-//! What a store has stored, piece by piece: the journal's records, the manifest, the tables with their streams, blocks and rows. Owns the
-//! choice and the words.
+//! What a store has stored, piece by piece: the journal's records, the manifest, the tables with their streams, blocks, rows and
+//! samples. Owns the walk and the choice.
 //!
-//! Memory: one record, one table's index, one block.
+//! Memory: one record, what the next samples of each series build on, one table's index, one block.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod item;
+
 use std::path::Path;
 
-use duramen_journal::{Sequence, World};
+pub use item::{Item, SampleBlockItem, SampleTableItem, TableItem};
 
-use super::finding::{Finding, Findings, boot_of};
-use super::journal::Names;
+use duramen_journal::{RecordRef, Sequence, World};
+
+use super::Folder;
+use super::finding::{Finding, Findings};
+use super::journal::{Names, base_of};
+use super::series::loss_of_samples;
 use super::tables::{file_of, finding_of};
-use super::{Folder, json_array, json_number, json_string};
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, StreamId};
 use crate::error::Error;
-use crate::format::batch::{KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_STREAM, LOG, position, rows, stream};
+use crate::format::batch::{
+    KIND_POSITION, KIND_ROWS, KIND_ROWS_OF_BOOT, KIND_SAMPLES, KIND_STREAM, LOG, position, rows, stream,
+};
+use crate::format::chain::{ChainReader, SampleRecord};
 use crate::format::manifest::TableEntry;
-use crate::format::table::{BlockEntry, Partition, StreamEntry};
+use crate::format::table::StreamEntry;
+use crate::format::table::samples::SampleStream;
 use crate::labels::Labels;
-use crate::row::{Fields, Level, Nanoseconds, RowId};
+use crate::row::{Fields, Level, Nanoseconds, RowId, TimeBase};
 use crate::table::{Block, Table};
-
-/// Bytes of a text that are shown to people.
-const PREVIEW_BYTES: usize = 80;
+use item::block_item;
 
 /// What to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,138 +37,8 @@ pub struct Selection {
     pub table: Option<u64>,
     /// Also each block of the tables.
     pub blocks: bool,
-    /// Also each row, of tables and of the journal.
+    /// Also each row and sample, of tables and of the journal.
     pub rows: bool,
-}
-
-/// One thing that a dump shows.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Item {
-    /// A record of rows in the journal.
-    Rows {
-        /// Its sequence.
-        sequence: Sequence,
-        /// The boot that its times are counted from; `None`: from 1970.
-        boot: Option<u32>,
-        /// How many.
-        rows: u64,
-        /// Of how many streams.
-        streams: u64,
-        /// The first and the last time.
-        times: (Nanoseconds, Nanoseconds),
-        /// Bytes of the record.
-        bytes: u64,
-    },
-    /// A stream's definition in the journal.
-    Stream {
-        /// Its sequence.
-        sequence: Sequence,
-        /// The stream's number.
-        number: u32,
-        /// Its labels.
-        labels: Labels,
-    },
-    /// A source's position in the journal.
-    Position {
-        /// Its sequence.
-        sequence: Sequence,
-        /// The source; the store's own notes begin with `d`, all others with `u`.
-        key: Vec<u8>,
-        /// Where it stands.
-        value: Vec<u8>,
-    },
-    /// The list of live tables.
-    Manifest {
-        /// Whether there is one that can be believed; without it the tables decide.
-        good: bool,
-        /// Live tables.
-        tables: u64,
-        /// Tables that do not count any more.
-        dead: Vec<u64>,
-    },
-    /// A live table.
-    Table(Box<TableItem>),
-    /// A stream in the table before.
-    TableStream {
-        /// The table.
-        table: u64,
-        /// Its labels.
-        labels: Labels,
-        /// Rows of it in the journal below this are in tables; 0: as the table says.
-        covers: Sequence,
-        /// Bytes of the dictionary of its text; 0: it has none.
-        dictionary_bytes: u32,
-        /// Its blocks.
-        blocks: u64,
-        /// Its rows.
-        rows: u64,
-    },
-    /// A block of the stream before.
-    Block {
-        /// The table.
-        table: u64,
-        /// Where it lies.
-        offset: u64,
-        /// Its rows.
-        rows: u32,
-        /// The first and the last time.
-        times: (Nanoseconds, Nanoseconds),
-        /// A bit for each level that occurs.
-        levels: u16,
-        /// Stored and raw bytes of numbers, fields and text.
-        columns: [(u32, u32); 3],
-        /// Bytes of its filter.
-        filter_bytes: u32,
-    },
-    /// A row, of the record or of the block before.
-    Row {
-        /// Its id.
-        id: RowId,
-        /// Its stream.
-        labels: Labels,
-        /// Its time.
-        time: Nanoseconds,
-        /// Its level.
-        level: Level,
-        /// Its text.
-        text: Vec<u8>,
-        /// Its fields.
-        fields: Vec<(String, String)>,
-    },
-    /// Something that cannot be shown.
-    Bad(Finding),
-}
-
-/// A table, as its index has it.
-#[derive(Clone, Debug)]
-pub struct TableItem {
-    /// Its number.
-    pub number: u64,
-    /// Its file's bytes.
-    pub bytes: u64,
-    /// Which rows it may hold.
-    pub partition: Partition,
-    /// How often its rows were merged.
-    pub level: u32,
-    /// Its rows.
-    pub rows: u64,
-    /// The first and the last time.
-    pub times: (Nanoseconds, Nanoseconds),
-    /// Rows of its partition in the journal below this sequence are in tables.
-    pub covers: Sequence,
-    /// The tables that it replaced.
-    pub replaces: Vec<u64>,
-    /// Its streams.
-    pub streams: u64,
-    /// Its blocks.
-    pub blocks: u64,
-    /// Stored and raw bytes of all numbers, fields and texts.
-    pub columns: [(u64, u64); 3],
-    /// Bytes of all filters.
-    pub filter_bytes: u64,
-    /// Bytes of all dictionaries.
-    pub dictionary_bytes: u64,
 }
 
 /// Shows what is stored to `visit`, until it answers `false`.
@@ -223,53 +98,84 @@ impl Show<'_> {
 
     fn journal(&mut self, folder: &Folder) {
         let mut scan = folder.reader.scan(..);
+        let mut chain = ChainReader::default();
         while self.going {
             let Some(record) = scan.next_borrowed() else { return };
             let bad = |reason: String| {
                 let file = super::journal::PLACE.to_string();
                 Item::Bad(Finding { fault: super::Fault::Damage, file, offset: None, reason, loss: None })
             };
-            let record = match record {
-                Ok(record) => record,
-                Err(error) => {
-                    self.item(&bad(error.to_string()));
-                    continue;
+            match record {
+                Ok(record) => {
+                    if self.record(&record, &mut chain).is_none() {
+                        let (sequence, kind) = (record.sequence, record.kind);
+                        self.item(&bad(format!("record {sequence} of kind {kind} makes no sense")));
+                    }
                 }
-            };
-            let (sequence, bytes) = (record.sequence, record.payload.len() as u64);
-            let shown = match record.kind {
-                _ if record.log != LOG => None,
-                KIND_STREAM => stream(record.payload)
-                    .map(|(id, labels)| self.item(&Item::Stream { sequence, number: id.0, labels })),
-                KIND_POSITION => position(record.payload).map(|(key, value)| {
-                    self.item(&Item::Position { sequence, key: key.to_vec(), value: value.to_vec() });
-                }),
-                KIND_ROWS | KIND_ROWS_OF_BOOT => rows(record.payload, sequence)
-                    .map(|chunk| self.rows(&chunk, sequence, bytes, record.kind == KIND_ROWS_OF_BOOT)),
-                _ => None,
-            };
-            if shown.is_none() {
-                self.item(&bad(format!("record {sequence} of kind {} makes no sense", record.kind)));
+                Err(error) => self.item(&bad(error.to_string())),
             }
         }
     }
 
+    /// Shows a record; `None`: it makes no sense.
+    fn record(&mut self, record: &RecordRef<'_>, chain: &mut ChainReader) -> Option<()> {
+        let (sequence, bytes) = (record.sequence, record.payload.len() as u64);
+        match record.kind {
+            _ if record.log != LOG => None,
+            KIND_STREAM => {
+                stream(record.payload).map(|(id, labels)| self.item(&Item::Stream { sequence, number: id.0, labels }))
+            }
+            KIND_POSITION => position(record.payload).map(|(key, value)| {
+                self.item(&Item::Position { sequence, key: key.to_vec(), value: value.to_vec() });
+            }),
+            KIND_ROWS | KIND_ROWS_OF_BOOT => rows(record.payload, sequence)
+                .map(|chunk| self.rows(&chunk, sequence, bytes, record.kind == KIND_ROWS_OF_BOOT)),
+            KIND_SAMPLES => chain.read(record.payload, sequence).map(|read| self.samples(&read, sequence, bytes)),
+            _ => None,
+        }
+    }
+
     fn rows(&mut self, chunk: &Chunk, sequence: Sequence, bytes: u64, of_boot: bool) {
-        let mut streams = chunk.streams.clone();
-        streams.sort_unstable();
-        streams.dedup();
-        let times = (chunk.times.iter().min().copied(), chunk.times.iter().max().copied());
         self.item(&Item::Rows {
             sequence,
             boot: chunk.groups.first().filter(|_| of_boot).map(|group| group.arrival.boot),
             rows: chunk.len() as u64,
-            streams: streams.len() as u64,
-            times: (times.0.unwrap_or(0), times.1.unwrap_or(0)),
+            streams: distinct(&chunk.streams),
+            times: span(&chunk.times),
             bytes,
         });
         for row in 0..if self.selection.rows { chunk.len() } else { 0 } {
             let labels = self.names.of(chunk.streams[row]);
             self.row(chunk.id(row), labels, chunk.times[row], chunk.levels[row], chunk.text(row), chunk.fields(row));
+        }
+    }
+
+    fn samples(&mut self, record: &SampleRecord, sequence: Sequence, bytes: u64) {
+        let SampleRecord { begins, readable, chunk, .. } = record;
+        let boot = match base_of(record) {
+            TimeBase::Boot(boot) => Some(boot),
+            TimeBase::Wall => None,
+        };
+        self.item(&Item::Samples {
+            sequence,
+            boot,
+            begins: *begins,
+            readable: *readable,
+            samples: chunk.streams.len() as u64,
+            series: distinct(&chunk.streams),
+            times: span(&chunk.times),
+            bytes,
+        });
+        if !self.selection.rows {
+            return;
+        }
+        for (row, &id) in chunk.streams.iter().enumerate() {
+            if !self.going {
+                return;
+            }
+            let value = Some(chunk.values[row]).filter(|_| *readable);
+            let (labels, time) = (self.names.of(id), chunk.times[row]);
+            self.item(&Item::Sample { sequence: Some(sequence), labels, time, value });
         }
     }
 
@@ -291,6 +197,9 @@ impl Show<'_> {
                 return self.item(&Item::Bad(finding_of(entry.number, &error, loss)));
             }
         };
+        if table.index.partition.is_of_samples() {
+            return self.table_of_samples(&table);
+        }
         self.item(&Item::Table(Box::new(TableItem::of(&table))));
         for stream in &table.index.streams {
             if !self.going {
@@ -339,202 +248,62 @@ impl Show<'_> {
             self.row(id, labels.clone(), time, level, block.text(row), block.fields(row));
         }
     }
-}
 
-fn block_item(table: u64, entry: &BlockEntry) -> Item {
-    Item::Block {
-        table,
-        offset: entry.offset,
-        rows: entry.rows,
-        times: (entry.first_time, entry.last_time),
-        levels: entry.levels,
-        columns: [entry.numbers, entry.fields, entry.text].map(|section| (section.stored, section.raw)),
-        filter_bytes: entry.filter_bytes,
-    }
-}
-
-impl TableItem {
-    fn of(table: &Table) -> TableItem {
-        let index = &table.index;
-        let mut columns = [(0u64, 0u64); 3];
-        for block in index.blocks() {
-            for (sum, section) in columns.iter_mut().zip([block.numbers, block.fields, block.text]) {
-                *sum = (sum.0 + u64::from(section.stored), sum.1 + u64::from(section.raw));
+    fn table_of_samples(&mut self, table: &Table) {
+        self.item(&Item::SampleTable(Box::new(SampleTableItem::of(table))));
+        for series in &table.index.series {
+            if !self.going {
+                return;
+            }
+            self.item(&Item::TableSeries {
+                table: table.binding.number,
+                labels: series.labels.clone(),
+                covers: series.covers,
+                blocks: series.blocks.len() as u64,
+                samples: series.samples(&table.index.columns),
+            });
+            if self.selection.blocks || self.selection.rows {
+                self.blocks_of_samples(table, series);
             }
         }
-        let dictionaries = index.streams.iter().filter_map(|stream| stream.dictionary);
-        TableItem {
-            number: table.binding.number,
-            bytes: table.bytes,
-            partition: index.partition,
-            level: index.level,
-            rows: index.rows(),
-            times: index.times().unwrap_or((0, 0)),
-            covers: index.covers,
-            replaces: index.replaces.clone(),
-            streams: index.streams.len() as u64,
-            blocks: index.blocks().count() as u64,
-            columns,
-            filter_bytes: u64::from(index.filters.1.stored),
-            dictionary_bytes: dictionaries.map(|(_, section)| u64::from(section.stored)).sum(),
-        }
     }
-}
 
-/// Bytes as text, those that are none as escapes, at most so many.
-fn preview(bytes: &[u8]) -> String {
-    let more = if bytes.len() > PREVIEW_BYTES { "…" } else { "" };
-    format!("{}{more}", bytes[..bytes.len().min(PREVIEW_BYTES)].escape_ascii())
-}
-
-fn show_partition(partition: Partition) -> String {
-    match partition {
-        Partition::Day(day) => format!("day {day}"),
-        Partition::Boot(boot) => format!("boot {boot}"),
-        Partition::Samples(period) => format!("samples of period {period}"),
-        Partition::SamplesOfBoot(boot) => format!("samples of boot {boot}"),
-        Partition::Downsampled(period) => format!("downsampled samples of period {period}"),
-    }
-}
-
-/// Times stand in it as nanoseconds, exactly as they are stored.
-impl fmt::Display for Item {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Item::Rows { sequence, boot, rows, streams, times, bytes } => {
-                let base = boot.map_or(String::new(), |boot| format!(" of boot {boot}"));
-                write!(f, "record {sequence}: {rows} rows{base} of {streams} streams, {} to {}", times.0, times.1)?;
-                write!(f, ", {bytes} bytes")
+    fn blocks_of_samples(&mut self, table: &Table, series: &SampleStream) {
+        let number = table.binding.number;
+        for block in &series.blocks {
+            let column = &table.index.columns[block.column as usize];
+            self.item(&Item::SampleBlock(SampleBlockItem::of(number, block, column)));
+            if !self.selection.rows {
+                continue;
             }
-            Item::Stream { sequence, number, labels } => write!(f, "record {sequence}: stream {number} is {labels}"),
-            Item::Position { sequence, key, value } => {
-                write!(f, "record {sequence}: {} stands at {}", preview(key), preview(value))
+            match table.times(column).and_then(|times| Ok((times, table.values(block)?))) {
+                Ok((times, values)) => {
+                    for (time, value) in times.into_iter().zip(values) {
+                        if !self.going {
+                            return;
+                        }
+                        let (labels, value) = (series.labels.clone(), Some(value));
+                        self.item(&Item::Sample { sequence: None, labels, time, value });
+                    }
+                }
+                Err(error) => {
+                    let loss = loss_of_samples(table.index.partition, &series.labels, column);
+                    self.item(&Item::Bad(finding_of(number, &error, Some(loss))));
+                }
             }
-            Item::Manifest { good, tables, dead } => {
-                let how = if *good { "" } else { ", as the tables say: there is no list that can be believed" };
-                write!(f, "manifest: {tables} live tables, {} dead{how}", dead.len())
-            }
-            Item::Table(table) => write!(f, "{table}"),
-            Item::TableStream { labels, covers, dictionary_bytes, blocks, rows, .. } => {
-                write!(f, "  {labels}: {rows} rows in {blocks} blocks, dictionary of {dictionary_bytes} bytes")?;
-                if *covers > 0 { write!(f, ", covers the journal below {covers}") } else { Ok(()) }
-            }
-            Item::Block { offset, rows, times, columns, filter_bytes, levels, .. } => {
-                let [numbers, fields, text] = columns;
-                write!(f, "    {offset:>10}  {rows} rows, {} to {}, levels {levels:09b}", times.0, times.1)?;
-                write!(f, ", numbers {} of {}, fields {} of {}", numbers.0, numbers.1, fields.0, fields.1)?;
-                write!(f, ", text {} of {} bytes, filter {filter_bytes}", text.0, text.1)
-            }
-            Item::Row { id, labels, time, level, text, fields } => {
-                write!(f, "      {id} {time} {level} {labels} {}", preview(text))?;
-                fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value:?}"))
-            }
-            Item::Bad(finding) => write!(f, "BAD: {finding}"),
         }
     }
 }
 
-impl fmt::Display for TableItem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [numbers, fields, text] = self.columns;
-        write!(f, "table {} of {}, level {}", self.number, show_partition(self.partition), self.level)?;
-        write!(f, ": {} rows of {} streams in {} blocks", self.rows, self.streams, self.blocks)?;
-        write!(f, ", {} to {}, covers the journal below {}", self.times.0, self.times.1, self.covers)?;
-        write!(f, ", {} bytes: numbers {} of {}", self.bytes, numbers.0, numbers.1)?;
-        write!(f, ", fields {} of {}, text {} of {}", fields.0, fields.1, text.0, text.1)?;
-        write!(f, ", filters {}, dictionaries {}", self.filter_bytes, self.dictionary_bytes)?;
-        if self.replaces.is_empty() { Ok(()) } else { write!(f, ", replaces {:?}", self.replaces) }
-    }
+/// How many streams there are.
+fn distinct(streams: &[StreamId]) -> u64 {
+    let mut streams = streams.to_vec();
+    streams.sort_unstable();
+    streams.dedup();
+    streams.len() as u64
 }
 
-fn columns_json<N: fmt::Display>(columns: &[(N, N); 3]) -> String {
-    let [numbers, fields, text] = columns;
-    let pair = |pair: &(N, N)| format!("{{\"stored\":{},\"raw\":{}}}", pair.0, pair.1);
-    format!("{{\"numbers\":{},\"fields\":{},\"text\":{}}}", pair(numbers), pair(fields), pair(text))
-}
-
-/// Bytes as a JSON string: text as it is, other bytes with replacement characters.
-fn json_text(bytes: &[u8]) -> String {
-    json_string(&String::from_utf8_lossy(bytes))
-}
-
-impl Item {
-    /// The item as one JSON object on one line.
-    pub fn to_json(&self) -> String {
-        match self {
-            Item::Rows { sequence, boot, rows, streams, times, bytes } => format!(
-                "{{\"item\":\"rows\",\"sequence\":{sequence},\"boot\":{},\"rows\":{rows},\"streams\":{streams},\
-                 \"from\":{},\"to\":{},\"bytes\":{bytes}}}",
-                json_number(*boot),
-                times.0,
-                times.1
-            ),
-            Item::Stream { sequence, number, labels } => format!(
-                "{{\"item\":\"stream\",\"sequence\":{sequence},\"number\":{number},\"labels\":{}}}",
-                json_string(&labels.to_string())
-            ),
-            Item::Position { sequence, key, value } => format!(
-                "{{\"item\":\"position\",\"sequence\":{sequence},\"key\":{},\"value\":{}}}",
-                json_text(key),
-                json_text(value)
-            ),
-            Item::Manifest { good, tables, dead } => format!(
-                "{{\"item\":\"manifest\",\"good\":{good},\"tables\":{tables},\"dead\":{}}}",
-                json_array(dead.iter().map(u64::to_string))
-            ),
-            Item::Table(table) => table.to_json(),
-            Item::TableStream { table, labels, covers, dictionary_bytes, blocks, rows } => format!(
-                "{{\"item\":\"table_stream\",\"table\":{table},\"labels\":{},\"covers\":{covers},\
-                 \"dictionary_bytes\":{dictionary_bytes},\"blocks\":{blocks},\"rows\":{rows}}}",
-                json_string(&labels.to_string())
-            ),
-            Item::Block { table, offset, rows, times, levels, columns, filter_bytes } => format!(
-                "{{\"item\":\"block\",\"table\":{table},\"offset\":{offset},\"rows\":{rows},\"from\":{},\"to\":{},\
-                 \"levels\":{levels},\"columns\":{},\"filter_bytes\":{filter_bytes}}}",
-                times.0,
-                times.1,
-                columns_json(columns)
-            ),
-            Item::Row { id, labels, time, level, text, fields } => {
-                let fields: BTreeMap<&str, &str> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                let fields: Vec<String> = fields
-                    .iter()
-                    .map(|(name, value)| format!("{}:{}", json_string(name), json_string(value)))
-                    .collect();
-                format!(
-                    "{{\"item\":\"row\",\"id\":\"{id}\",\"labels\":{},\"time\":{time},\"level\":\"{level}\",\"text\":{},\
-                     \"fields\":{{{}}}}}",
-                    json_string(&labels.to_string()),
-                    json_text(text),
-                    fields.join(",")
-                )
-            }
-            Item::Bad(finding) => format!("{{\"item\":\"bad\",\"finding\":{}}}", finding.to_json()),
-        }
-    }
-}
-
-impl TableItem {
-    fn to_json(&self) -> String {
-        format!(
-            "{{\"item\":\"table\",\"number\":{},\"partition\":\"{}\",\"boot\":{},\"level\":{},\"rows\":{},\"streams\":{},\
-             \"blocks\":{},\"from\":{},\"to\":{},\"covers\":{},\"replaces\":{},\"bytes\":{},\"columns\":{},\
-             \"filter_bytes\":{},\"dictionary_bytes\":{}}}",
-            self.number,
-            show_partition(self.partition),
-            json_number(boot_of(self.partition)),
-            self.level,
-            self.rows,
-            self.streams,
-            self.blocks,
-            self.times.0,
-            self.times.1,
-            self.covers,
-            json_array(self.replaces.iter().map(u64::to_string)),
-            self.bytes,
-            columns_json(&self.columns),
-            self.filter_bytes,
-            self.dictionary_bytes
-        )
-    }
+/// The first and the last time.
+fn span(times: &[Nanoseconds]) -> (Nanoseconds, Nanoseconds) {
+    (times.iter().min().copied().unwrap_or(0), times.iter().max().copied().unwrap_or(0))
 }

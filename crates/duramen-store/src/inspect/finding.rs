@@ -30,11 +30,47 @@ impl Fault {
     }
 }
 
-/// Rows that cannot be had.
+/// What a loss is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Rows; nobody may know whether there were samples among them.
+    #[default]
+    Rows,
+    /// Samples.
+    Samples,
+}
+
+impl Unit {
+    /// What the tables of a partition hold.
+    pub(crate) fn of(partition: Partition) -> Unit {
+        if partition.is_of_samples() { Unit::Samples } else { Unit::Rows }
+    }
+
+    /// So many of them, in words.
+    pub(crate) fn count(self, count: u64) -> String {
+        let (one, many) = match self {
+            Unit::Rows => ("row", "rows"),
+            Unit::Samples => ("sample", "samples"),
+        };
+        format!("{count} {}", if count == 1 { one } else { many })
+    }
+
+    /// The name of the field in which an event tells how many.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Unit::Rows => "rows",
+            Unit::Samples => "samples",
+        }
+    }
+}
+
+/// Rows or samples that cannot be had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
     /// How many; `None`: nobody knows.
     pub rows: Option<u64>,
+    /// What they are.
+    pub unit: Unit,
     /// The first and the last time of them.
     pub times: Option<(Nanoseconds, Nanoseconds)>,
     /// The boot that these times are counted from; `None`: they are wall time.
@@ -46,8 +82,8 @@ pub struct Loss {
 impl Loss {
     /// Of a table whose rows cannot be had.
     pub(crate) fn of_entry(entry: &TableEntry) -> Loss {
-        let boot = boot_of(entry.partition);
-        Loss { rows: Some(entry.rows), times: Some(entry.times), boot, stream: None }
+        let (boot, unit) = (boot_of(entry.partition), Unit::of(entry.partition));
+        Loss { rows: Some(entry.rows), unit, times: Some(entry.times), boot, stream: None }
     }
 
     /// The whole as one JSON object.
@@ -75,9 +111,8 @@ pub(crate) fn boot_of(partition: Partition) -> Option<u32> {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rows {
-            Some(1) => write!(f, "1 row")?,
-            Some(rows) => write!(f, "{rows} rows")?,
-            None => write!(f, "rows, nobody knows how many")?,
+            Some(rows) => write!(f, "{}", self.unit.count(rows))?,
+            None => write!(f, "{}, nobody knows how many", self.unit.field())?,
         }
         self.stream.as_ref().map_or(Ok(()), |stream| write!(f, " of {stream}"))
     }
@@ -161,7 +196,7 @@ mod tests {
     #[test]
     fn a_finding_says_where_what_and_what_it_costs() {
         let stream = Some(Labels::new([("app", "a")]).unwrap());
-        let loss = Some(Loss { rows: Some(3), times: Some((1, 2)), boot: None, stream });
+        let loss = Some(Loss { rows: Some(3), times: Some((1, 2)), stream, ..Loss::default() });
         let file = "tables/1.table".to_string();
         let finding = Finding { fault: Fault::Damage, file, offset: Some(64), reason: "bad \"x\"".into(), loss };
         assert_eq!(finding.to_string(), r#"tables/1.table at offset 64: bad "x"; lost: 3 rows of {app="a"}"#);

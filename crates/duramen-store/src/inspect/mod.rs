@@ -5,14 +5,16 @@
 mod dump;
 mod finding;
 mod journal;
+mod owed;
 mod salvage;
+mod series;
 mod tables;
 mod verify;
 
 use std::path::{Path, PathBuf};
 
-pub use dump::{Item, Selection, dump};
-pub use finding::{Fault, Finding, Loss};
+pub use dump::{Item, SampleBlockItem, SampleTableItem, Selection, TableItem, dump};
+pub use finding::{Fault, Finding, Loss, Unit};
 pub use salvage::{Salvage, salvage};
 pub use verify::{Verification, verify};
 

@@ -1,17 +1,19 @@
 //! What is good of a damaged store into a new folder. Owns the order, and the account of what is lost: the journal's good records first,
-//! then every table block by block, then those rows of lost blocks that the journal still had, as tables of their own.
+//! then every table block by block, then those rows and samples of lost blocks that the journal still had, as tables of their own.
 //!
 //! Memory: one block, the ids of those rows in tables whose records the journal still has, and rows that were found again, up to a
-//! memtable's bound.
+//! memtable's bound; then, for samples, what [`super::owed`] says.
+
+mod samples;
 
 use std::fmt;
 use std::path::Path;
 
 use duramen_journal::inspect::{self as journal_inspect, Progress};
-use duramen_journal::{ReadOptions, Reader, World};
+use duramen_journal::{ReadOptions, Reader, Sequence, World};
 
-use super::finding::{Fault, Finding, Findings, Loss};
-use super::journal::{Names, for_each_record};
+use super::finding::{Fault, Finding, Findings, Loss, Unit};
+use super::journal::{Contents, Names, for_each_record};
 use super::tables::{file_of, finding_of, loss_of_block};
 use super::{Folder, check_block, json_array, loss_of_table};
 use crate::chunk::Chunk;
@@ -39,10 +41,16 @@ pub struct Salvage {
     pub journal: journal_inspect::Salvage,
     /// Rows in tables that were copied.
     pub table_rows: u64,
+    /// Samples in tables that were copied.
+    pub table_samples: u64,
     /// Rows that tables had lost and the journal still had.
     pub found_again: u64,
+    /// Samples that tables had lost and the journal still had.
+    pub samples_found_again: u64,
     /// Rows in the new journal that no table has.
     pub journal_rows: u64,
+    /// Samples in the new journal that no table has, each time that one was written.
+    pub journal_samples: u64,
     /// What is lost of the tables, and why; also what was mended on the way, without a loss.
     pub lost: Vec<Finding>,
     /// How many more places there were.
@@ -53,10 +61,14 @@ impl Salvage {
     /// The whole as one JSON object.
     pub fn to_json(&self) -> String {
         format!(
-            "{{\"table_rows\":{},\"found_again\":{},\"journal_rows\":{},\"lost\":{},\"lost_more\":{},\"journal\":{}}}",
+            "{{\"table_rows\":{},\"table_samples\":{},\"found_again\":{},\"samples_found_again\":{},\"journal_rows\":{},\
+             \"journal_samples\":{},\"lost\":{},\"lost_more\":{},\"journal\":{}}}",
             self.table_rows,
+            self.table_samples,
             self.found_again,
+            self.samples_found_again,
             self.journal_rows,
+            self.journal_samples,
             json_array(self.lost.iter().map(Finding::to_json)),
             self.lost_more,
             self.journal.to_json()
@@ -67,14 +79,20 @@ impl Salvage {
 impl fmt::Display for Salvage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "copied    {} rows of tables, {} of the journal", self.table_rows, self.journal_rows)?;
-        if self.found_again > 0 {
-            writeln!(f, "found     {} rows in the journal that tables had lost", self.found_again)?;
+        if self.table_samples + self.journal_samples > 0 {
+            writeln!(f, "copied    {} samples of tables, {} of the journal", self.table_samples, self.journal_samples)?;
+        }
+        for (unit, found) in [(Unit::Rows, self.found_again), (Unit::Samples, self.samples_found_again)] {
+            if found > 0 {
+                writeln!(f, "found     {} in the journal that tables had lost", unit.count(found))?;
+            }
         }
         self.lost.iter().try_for_each(|lost| writeln!(f, "lost      {lost}"))
     }
 }
 
-/// Copies every good row of a store, under its old id, into a new folder, which must not exist; positions of sources too. Only reads
+/// Copies every good row of a store, under its old id, and every good sample into a new folder, which must not exist; positions of
+/// sources too. Only reads
 /// the old one, which may be damaged, or in use. The new folder opens as a store; each loss is an event in it, of the kind `gap`.
 ///
 /// # Errors
@@ -102,6 +120,7 @@ pub fn salvage(
         losses: Vec::new(),
         mended: Findings::default(),
         table_rows: 0,
+        table_samples: 0,
         next_table: 1,
     };
     let numbers = look.tables.iter().map(|entry| entry.number).chain(look.lost.iter().map(|lost| lost.number));
@@ -110,23 +129,52 @@ pub fn salvage(
         let fault = if lost.unreadable { Fault::Unreadable } else { Fault::Damage };
         let loss = Some(loss_of_table(lost.entry.as_ref()));
         let finding = Finding { fault, file: file_of(lost.number), offset: None, reason: lost.reason.clone(), loss };
-        work.losses.push((lost.entry.clone(), finding));
+        work.losses.push(Lost::of(lost.entry.as_ref(), finding));
     }
     for entry in &look.tables {
         work.table(entry)?;
     }
-    let (found_again, journal_rows) = work.find_again(&reader)?;
+    let names = Names::read(&reader, &mut Findings::default());
+    let (found_again, journal_rows) = work.find_again(&reader, &names)?;
+    let samples = work.find_samples_again(&reader, &names)?;
     drop(reader);
     work.copy.list()?;
     if live {
         work.copy.note_closed()?;
     }
-    let table_rows = work.table_rows;
-    let Work { losses, mut mended, .. } = work;
-    let lost = losses.into_iter().map(|(_, finding)| finding);
+    let Work { losses, mut mended, table_rows, table_samples, .. } = work;
+    let lost = losses.into_iter().map(|lost| lost.finding);
     lost.filter(|lost| lost.loss.as_ref().is_none_or(|loss| loss.rows != Some(0))).for_each(|lost| mended.add(lost));
     tell(to, &world, &mended)?;
-    Ok(Salvage { journal, table_rows, found_again, journal_rows, lost: mended.kept, lost_more: mended.more })
+    // Of these opening tells by itself.
+    samples.unread.into_iter().for_each(|unread| mended.add(unread.finding()));
+    Ok(Salvage {
+        journal,
+        table_rows,
+        table_samples,
+        found_again,
+        samples_found_again: samples.found,
+        journal_rows,
+        journal_samples: samples.uncovered,
+        lost: mended.kept,
+        lost_more: mended.more,
+    })
+}
+
+/// Something that is lost, less what is found again of it.
+struct Lost {
+    /// The partition of the table that it was of; `None`: nobody knows.
+    partition: Option<Partition>,
+    /// What came into the journal below this sequence may be what is lost.
+    covers: Sequence,
+    finding: Finding,
+}
+
+impl Lost {
+    fn of(entry: Option<&TableEntry>, finding: Finding) -> Lost {
+        let (partition, covers) = (entry.map(|entry| entry.partition), entry.map_or(0, TableEntry::covers_upto));
+        Lost { partition, covers, finding }
+    }
 }
 
 struct Work {
@@ -135,10 +183,10 @@ struct Work {
     journal_first: u64,
     /// Ids of rows that tables have, as far as the journal still has their records.
     ids: Vec<u64>,
-    /// What is lost, and the table that it was of.
-    losses: Vec<(Option<TableEntry>, Finding)>,
+    losses: Vec<Lost>,
     mended: Findings,
     table_rows: u64,
+    table_samples: u64,
     next_table: u64,
 }
 
@@ -149,13 +197,16 @@ impl Work {
             Ok(table) => table,
             Err(error) => {
                 let finding = finding_of(entry.number, &error, Some(Loss::of_entry(entry)));
-                self.losses.push((Some(entry.clone()), finding));
+                self.losses.push(Lost::of(Some(entry), finding));
                 return Ok(());
             }
         };
+        if table.index.partition.is_of_samples() {
+            return self.table_of_samples(&table);
+        }
         let mut writer = self.copy.writer(&table)?;
         match self.parts(entry, &table, &mut writer) {
-            Ok(()) => self.copy.finish(writer, entry.number),
+            Ok(()) => self.copy.finish(writer.finish(), entry.number),
             Err(error) => {
                 writer.abandon();
                 Err(error)
@@ -196,7 +247,7 @@ impl Work {
                 for loss in blocks {
                     let mut finding = finding_of(entry.number, &error, Some(loss));
                     finding.reason += " (the dictionary of a stream's text)";
-                    self.losses.push((Some(entry.clone()), finding));
+                    self.losses.push(Lost::of(Some(entry), finding));
                 }
                 return Ok(());
             }
@@ -208,7 +259,7 @@ impl Work {
                 Ok(block) => block,
                 Err(error) => {
                     let loss = loss_of_block(entry.partition, &stream.labels, part);
-                    self.losses.push((Some(entry.clone()), finding_of(entry.number, &error, Some(loss))));
+                    self.losses.push(Lost::of(Some(entry), finding_of(entry.number, &error, Some(loss))));
                     continue;
                 }
             };
@@ -252,9 +303,7 @@ impl Work {
 
     /// Finds rows in the journal that tables should have, and have not: replay would leave them out. Returns how many, and how many rows
     /// of the journal no table is said to have.
-    fn find_again(&mut self, reader: &Reader) -> Result<(u64, u64), Error> {
-        let mut ignored = Findings::default();
-        let names = Names::read(reader, &mut ignored);
+    fn find_again(&mut self, reader: &Reader, names: &Names) -> Result<(u64, u64), Error> {
         let mut streams = Streams::default();
         names.streams.iter().for_each(|(id, labels)| streams.define(*id, labels.clone(), 1));
         self.ids.sort_unstable();
@@ -264,8 +313,9 @@ impl Work {
         let mut failed = None;
         for_each_record(
             reader,
-            |_| (),
-            |base, chunk, sequence| {
+            |_, _| (),
+            |base, contents, sequence| {
+                let Contents::Rows(chunk) = contents else { return };
                 let may = covers.may_hold(sequence);
                 let missing = chunk.filtered(|row| {
                     let partition = Partition::of(base, chunk.times[row]);
@@ -296,15 +346,17 @@ impl Work {
             return;
         }
         let (partition, sequence) = (Partition::of(base, chunk.times[row]), chunk.id(row).sequence());
-        for (entry, finding) in &mut self.losses {
-            let (Some(entry), Some(loss)) = (entry, &mut finding.loss) else { continue };
-            let further = entry.stream_covers.iter().map(|(_, covers)| *covers).max().unwrap_or(0);
-            let own = entry.partition == partition
-                && sequence < entry.covers.max(further)
+        self.credit_one(partition, labels, sequence, chunk.times[row]);
+    }
+
+    /// Takes something that is there after all off the loss that it was counted in.
+    fn credit_one(&mut self, partition: Partition, labels: &Labels, sequence: Sequence, time: Nanoseconds) {
+        for lost in &mut self.losses {
+            let Some(loss) = &mut lost.finding.loss else { continue };
+            let own = lost.partition == Some(partition)
+                && sequence < lost.covers
                 && loss.stream.as_ref().is_none_or(|stream| stream == labels)
-                && loss
-                    .times
-                    .is_none_or(|(first, last): (Nanoseconds, Nanoseconds)| (first..=last).contains(&chunk.times[row]));
+                && loss.times.is_none_or(|(first, last): (Nanoseconds, Nanoseconds)| (first..=last).contains(&time));
             if own && loss.rows.is_some_and(|rows| rows > 0) {
                 loss.rows = loss.rows.map(|rows| rows - 1);
                 return;
@@ -347,7 +399,7 @@ fn tell(to: &Path, world: &World, lost: &Findings) -> Result<(), Error> {
         let Some(loss) = &finding.loss else { continue };
         let cause = if finding.fault == Fault::Unreadable { "unreadable" } else { "damage" };
         let mut fields = vec![("cause", cause.to_string()), ("file", finding.file.clone())];
-        fields.extend(loss.rows.map(|rows| ("rows", rows.to_string())));
+        fields.extend(loss.rows.map(|rows| (loss.unit.field(), rows.to_string())));
         fields.extend(loss.times.map(|times| ("from", times.0.to_string())));
         fields.extend(loss.times.map(|times| ("to", times.1.to_string())));
         fields.extend(loss.boot.map(|boot| ("boot", boot.to_string())));

@@ -1,5 +1,6 @@
 //! The tables of one partition against themselves and each other: every byte against its checksum, every block against what the index
-//! and the filter say of it, the rows in order, and no row twice. Owns the walk, stream by stream, over all tables at once.
+//! and the filter say of it, the rows in order, and no row twice. Owns the walk, stream by stream, over all tables at once; the walk
+//! over samples is [`super::series`]'.
 //!
 //! Memory: the indexes of the partition's tables, and one block of each.
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use duramen_journal::Sequence;
 
-use super::finding::{Fault, Finding, Findings, Loss, boot_of};
+use super::finding::{Fault, Finding, Findings, Loss, Unit, boot_of};
 use crate::catalog::{Catalog, entry_of};
 use crate::covers::Covers;
 use crate::error::Error;
@@ -52,6 +53,7 @@ pub(crate) fn loss_of_table(entry: Option<&TableEntry>) -> Loss {
 pub(crate) fn loss_of_block(partition: Partition, labels: &Labels, entry: &BlockEntry) -> Loss {
     Loss {
         rows: Some(u64::from(entry.rows)),
+        unit: Unit::Rows,
         times: Some((entry.first_time, entry.last_time)),
         boot: boot_of(partition),
         stream: Some(labels.clone()),
@@ -102,6 +104,7 @@ pub(super) struct Counted {
     pub tables: u64,
     pub blocks: u64,
     pub rows: u64,
+    pub samples: u64,
     pub bytes: u64,
     /// Rows whose records the journal still had.
     pub rows_in_journal: u64,
@@ -115,6 +118,8 @@ pub(super) struct Check<'a> {
     pub covers: &'a Covers,
     /// The journal begins here.
     pub journal_first: Sequence,
+    /// The sequence that the journal's next record gets; `None`: it grows.
+    pub journal_next: Option<Sequence>,
     pub findings: Findings,
     pub counted: Counted,
 }
@@ -163,8 +168,11 @@ impl Check<'_> {
     }
 
     /// Checks all bytes of tables.
-    pub fn run(&mut self, tables: Vec<Arc<Table>>, passed: &mut dyn FnMut(u64)) {
-        let checked: Vec<Checked> = tables.into_iter().map(|table| self.frame(table)).collect();
+    pub fn run(&mut self, tables: &[Arc<Table>], passed: &mut dyn FnMut(u64)) {
+        if self.partition.is_of_samples() {
+            return self.run_series(tables, passed);
+        }
+        let checked: Vec<Checked> = tables.iter().map(|table| self.frame(table.clone())).collect();
         let mut labels: Vec<&Labels> = checked
             .iter()
             .flat_map(|checked| checked.table.index.streams.iter().map(|stream| &stream.labels))
@@ -260,6 +268,7 @@ impl Check<'_> {
                 let last = cursor.stream.blocks.iter().map(|block| block.last_time).max();
                 let loss = Loss {
                     rows: Some(rows),
+                    unit: Unit::Rows,
                     times: first.zip(last),
                     boot: boot_of(self.partition),
                     stream: Some(cursor.stream.labels.clone()),

@@ -164,7 +164,8 @@ impl Table {
             .ok_or_else(|| self.place().damaged(block.part.offset, "the values of a block make no sense"))
     }
 
-    fn part(&self, part: &Part) -> Result<Vec<u8>, Error> {
+    /// A part of a table of samples as it is stored, checked.
+    pub fn part(&self, part: &Part) -> Result<Vec<u8>, Error> {
         let section = Section { stored: part.stored, raw: part.stored, checksum: part.checksum };
         self.place().stored(part.offset, &section)
     }

@@ -19,8 +19,8 @@ use crate::format::table::samples::{BLOCK_SAMPLES_MAX, BlockSummary, Part, Sampl
 use crate::format::table::{Binding, Index};
 use crate::labels::Labels;
 use crate::row::Nanoseconds;
-use crate::table::WriterOptions;
 use crate::table::writer::{Draft, IndexHead, Unfinished, Written};
+use crate::table::{Table, WriterOptions};
 
 /// Bytes of columns that later blocks may share.
 const KNOWN_BYTES_MAX: usize = 1 << 20;
@@ -33,6 +33,8 @@ pub(crate) struct SampleTableWriter {
     /// Columns by their packed times and their count.
     known: BTreeMap<Vec<u8>, u32>,
     known_bytes: usize,
+    /// Columns that were taken over: by their number in the table that they are from.
+    taken: BTreeMap<u32, u32>,
     times: Vec<Nanoseconds>,
     values: Vec<f64>,
     packed: Vec<u8>,
@@ -55,6 +57,7 @@ impl SampleTableWriter {
             effort: if level == 0 { Effort::Seal } else { Effort::Merge },
             known: BTreeMap::new(),
             known_bytes: 0,
+            taken: BTreeMap::new(),
             times: Vec::new(),
             values: Vec::new(),
             packed: Vec::new(),
@@ -80,6 +83,26 @@ impl SampleTableWriter {
         self.times.push(time);
         self.values.push(value);
         Ok(full)
+    }
+
+    /// Takes a block of another table over as it is stored, and its column of times with the first block that uses it. All blocks of
+    /// a table are taken from one other.
+    pub fn push_stored(&mut self, source: &Table, block: &SampleBlock) -> Result<(), Error> {
+        let column = match self.taken.get(&block.column) {
+            Some(&column) => column,
+            None => {
+                let column = source.index.columns[block.column as usize];
+                let part = part(&mut self.draft, &source.part(&column.part)?)?;
+                let number = self.index.columns.len() as u32;
+                self.index.columns.push(TimesColumn { part, ..column });
+                self.taken.insert(block.column, number);
+                number
+            }
+        };
+        let part = part(&mut self.draft, &source.part(&block.part)?)?;
+        let block = SampleBlock { column, part, ..*block };
+        self.index.series.last_mut().expect("a series was begun").blocks.push(block);
+        Ok(())
     }
 
     fn end_block(&mut self) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::summary::STALE;
 use super::*;
 
 const EFFORTS: [Effort; 2] = [Effort::Seal, Effort::Merge];
