@@ -68,13 +68,16 @@ impl<'a> Budget<'a> {
     /// [`Error::Cancelled`].
     pub fn work(&mut self, count: usize) -> Result<(), Error> {
         self.since_question = self.since_question.saturating_add(count.max(1));
-        if self.since_question >= SAMPLES_PER_QUESTION {
-            self.since_question = 0;
-            if (self.limits.cancelled)() {
-                return Err(Error::Cancelled);
-            }
-        }
-        Ok(())
+        if self.since_question >= SAMPLES_PER_QUESTION { self.check() } else { Ok(()) }
+    }
+
+    /// Stops if the caller says so, and asks it now: before what may take long.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.since_question = 0;
+        if (self.limits.cancelled)() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     /// Checks a number of series against its bound.

@@ -40,7 +40,8 @@
 //! | histograms | `histogram_quantile` on classic buckets | `histogram_avg histogram_count histogram_fraction histogram_quantiles histogram_stddev histogram_stdvar histogram_sum` |
 //! | literals | numbers, durations as numbers of seconds, strings | `\x` and octal escapes of bytes that are not ASCII |
 //!
-//! Expressions are bounded: 256 KiB of text, and 100 of them within one another, where each operator of a chain counts. Warnings
+//! Expressions are bounded: 256 KiB of text, 200 regular expressions in selectors, and 100 expressions within one another, where
+//! each operator of a chain counts; labels made by functions: 64 KiB. No answer is wrong for a bound: it is an error. Warnings
 //! and infos that Prometheus adds to an answer are not made. Parts of dates of values beyond some 30 million years are NaN.
 
 mod calendar;

@@ -13,6 +13,9 @@ use super::text::{DURATION_MS_MAX, Kind, Token};
 /// a thread's 2 MB.
 pub(super) const DEPTH_MAX: usize = 100;
 
+/// Regular expressions of selectors at most: each may take a megabyte when compiled.
+const PATTERNS_MAX: usize = 200;
+
 /// What the walk found.
 #[derive(Debug, Default)]
 pub(super) struct Outline {
@@ -364,6 +367,10 @@ impl<'a> Walk<'a> {
                     return self.unexpected("a string");
                 };
                 if self.is_pattern() {
+                    if self.outline.patterns.len() == PATTERNS_MAX {
+                        let reason = format!("more than {PATTERNS_MAX} regular expressions");
+                        return Err(Error::Syntax(self.complaint(self.peek(0).at, reason)));
+                    }
                     self.outline.patterns.push((value.clone(), self.peek(0).at));
                 }
                 self.next += 1;
@@ -526,6 +533,12 @@ mod tests {
             assert!(matches!(&error, Error::Unsupported(complaint) if complaint.at == at), "{text}: {error}");
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn regular_expressions_are_counted() {
+        assert!(walk(&format!("a{{{}}}", "b=~\"c\",".repeat(PATTERNS_MAX))).is_ok());
+        assert_eq!(place(&format!("a{{{}}}", "b=~\"c\",".repeat(PATTERNS_MAX + 1))), 2 + 7 * PATTERNS_MAX + 3);
     }
 
     #[test]

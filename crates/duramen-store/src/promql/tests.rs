@@ -527,6 +527,18 @@ fn labels_are_made_of_labels() {
 }
 
 #[test]
+fn labels_do_not_grow_without_end() {
+    let memory = Memory::default().with("a", &[("x", "0123456789")], &[1.0]);
+    let doubled = format!("{}a{}", "label_replace(".repeat(30), r#", "x", "$1$1", "x", "(.*)")"#.repeat(30));
+    assert!(failure(&memory, &doubled).contains("longer than"));
+    let joined = format!("{}a{}", "label_join(".repeat(30), r#", "x", "", "x", "x")"#.repeat(30));
+    assert!(failure(&memory, &joined).contains("longer than"));
+    assert!(
+        failure(&memory, &format!(r#"label_join(a, "x", "-"{})"#, r#", "x""#.repeat(10_000))).contains("longer than")
+    );
+}
+
+#[test]
 fn series_that_become_alike_are_an_error_where_they_meet() {
     let memory = Memory::default().with("a", &[("x", "1")], &[1.0, ABSENT]).with("b", &[("x", "1")], &[ABSENT, 2.0]);
     assert_eq!(range(&memory, r#"abs({__name__=~"a|b"})"#, (0, 10, 10)), r#"{x="1"} 1 2"#);
@@ -588,6 +600,7 @@ fn a_query_that_would_read_everything_stops() {
     assert!(matches!(run("up", &few_series), Err(Error::TooManySeries { max: 2 })));
     let stopped = options(Limits { cancelled: &|| true, ..Limits::default() });
     assert!(matches!(run("max_over_time(vector(1)[1d:1s])", &stopped), Err(Error::Cancelled)));
+    assert!(matches!(run("up", &stopped), Err(Error::Cancelled)), "asked before each reading");
 
     let range = |start_ms, end_ms, step_ms| {
         Expression::parse("up").unwrap().range(&memory, Range { start_ms, end_ms, step_ms }, &Options::default())

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::error::Error;
+use super::super::error::{Complaint, Error};
 use super::super::label::LabelSet;
 use super::super::plan::{Binary, Cardinality, Matching, Operator};
 use super::{ABSENT, Column, Evaluator, Times, Value, is_absent};
@@ -118,7 +118,14 @@ impl Evaluator<'_> {
         }
         self.release(&left);
         self.release(&right);
-        self.merged(at, results)
+        let one_to_one = matches!(binary.matching.cardinality, Cardinality::OneToOne);
+        self.merged(at, results).map_err(|error| match error {
+            Error::Execution(complaint) if !one_to_one => Error::Execution(Complaint {
+                reason: "multiple matches for labels: grouping labels must ensure unique matches".to_string(),
+                ..complaint
+            }),
+            other => other,
+        })
     }
 
     /// Places of columns by the labels that count.

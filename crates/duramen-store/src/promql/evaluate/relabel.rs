@@ -5,6 +5,9 @@ use super::super::pattern;
 use super::super::plan::Call;
 use super::{Column, Evaluator, Times};
 
+/// Bytes of a label that is made here at most. Calls within calls could double it again and again.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
 impl Evaluator<'_> {
     /// Arguments: vector, destination, replacement, source, regular expression.
     pub(super) fn label_replace(&mut self, at: usize, call: &Call, times: &Times) -> Result<Vec<Column>, Error> {
@@ -19,7 +22,9 @@ impl Evaluator<'_> {
         let mut columns = self.vector(call.argument(0, self.text, at)?, times)?;
         for column in &mut columns {
             self.budget.work(1)?;
-            let Some(captures) = regex.captures(column.labels.get(&source)) else { continue };
+            let from = column.labels.get(&source);
+            let Some(captures) = regex.captures(from) else { continue };
+            self.check_length(at, replacement.len() + replacement.matches('$').count() * from.len())?;
             let mut value = String::new();
             captures.expand(&replacement, &mut value);
             column.labels = column.labels.with(&destination, &value);
@@ -40,9 +45,18 @@ impl Evaluator<'_> {
         for column in &mut columns {
             self.budget.work(1)?;
             let values: Vec<&str> = sources.iter().map(|source| column.labels.get(source)).collect();
+            let length: usize = values.iter().map(|value| value.len() + separator.len()).sum();
+            self.check_length(at, length)?;
             column.labels = column.labels.with(destination, &values.join(separator));
         }
         self.merged(at, columns)
+    }
+
+    fn check_length(&self, at: usize, bytes: usize) -> Result<(), Error> {
+        if bytes > VALUE_BYTES_MAX {
+            return Err(self.execution(at, format!("the label would be longer than {VALUE_BYTES_MAX} bytes")));
+        }
+        Ok(())
     }
 
     fn check_name(&self, call: &Call, index: usize, at: usize, name: &str) -> Result<(), Error> {

@@ -94,6 +94,7 @@ impl Evaluator<'_> {
 
     /// Series in the order of their labels, so that ties are broken alike every time.
     fn select(&mut self, matchers: &[LabelMatcher], windows: &Windows) -> Result<Vec<SeriesSamples>, Error> {
+        self.budget.check()?;
         let mut selected = self.source.select(matchers, windows.first(), windows.last(), &mut self.budget)?;
         self.budget.series(selected.len())?;
         selected.sort_by(|a, b| a.labels.cmp(&b.labels));
