@@ -190,7 +190,8 @@ mod tests {
         assert_eq!((shares.len(), Share::all(0).count()), (5, 0));
         let mut sizes = [0; 5];
         for id in 0..50 {
-            let known = series.of(crate::chunk::StreamId(id), crate::TimeBase::Wall, crate::format::table::PERIOD_NANOSECONDS);
+            let known =
+                series.of(crate::chunk::StreamId(id), crate::TimeBase::Wall, crate::format::table::PERIOD_NANOSECONDS);
             for hour in 0..40 {
                 let time = hour << SHARE_TIME_BITS;
                 let own: Vec<usize> = (0..5).filter(|&at| shares[at].has(known, time)).collect();

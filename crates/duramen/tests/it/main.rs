@@ -36,6 +36,8 @@ mod power_cut;
 #[cfg(feature = "raft")]
 mod raft;
 mod round_trip;
+#[cfg(feature = "daemon")]
+mod series;
 mod signals;
 #[cfg(feature = "daemon")]
 mod store_tools;
