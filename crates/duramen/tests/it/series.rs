@@ -311,3 +311,44 @@ fn a_real_prometheus_writes_into_it() {
     let _ = prometheus.wait();
     collector.stop();
 }
+
+/// What published clients do: InfluxDB's of either interface, and one of remote_write.
+const CLIENTS: &str = r#"
+import sys, time
+from influxdb_client import InfluxDBClient, Point, WritePrecision
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb import InfluxDBClient as V1
+from prometheus_remote_writer import RemoteWriter
+host, port = sys.argv[1].split(":")
+now = 1700000000
+with InfluxDBClient(url="http://" + sys.argv[1], token="any", org="any", enable_gzip=True) as client:
+    points = [Point("py2").tag("room", "a b").field("n", i).time(now - i, WritePrecision.S) for i in range(500)]
+    client.write_api(write_options=SYNCHRONOUS).write(bucket="home", record=points, write_precision=WritePrecision.S)
+fields = {"value": 3.25, "text": "no sample"}
+point = {"measurement": "py1", "tags": {"x": "y"}, "fields": fields, "time": now * 10**9}
+assert V1(host=host, port=int(port), database="old").write_points([point])
+series = {"metric": {"__name__": "pyrw"}, "values": [1.0, 2.5], "timestamps": [now * 1000 - 1000, now * 1000]}
+RemoteWriter(url="http://" + sys.argv[1] + "/api/v1/write").send([series])
+"#;
+
+#[test]
+fn published_python_clients_write() {
+    let python = std::env::var("DURAMEN_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let has = Command::new(&python)
+        .args(["-c", "import influxdb_client, influxdb, prometheus_remote_writer"])
+        .stderr(Stdio::null())
+        .status();
+    if !has.is_ok_and(|status| status.success()) {
+        println!("skipped: no Python with influxdb-client, influxdb and prometheus-remote-writer (DURAMEN_PYTHON)");
+        return;
+    }
+    let folder = Folder::fast();
+    let collector = Collector::start(&folder.join("data"), &IDLE);
+    let output = Command::new(&python).args(["-c", CLIENTS, &collector.address]).output().expect("Python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let value = |query: &str| values(&collector, query, 1_700_000_000.0).into_values().next();
+    assert_eq!(value("count_over_time(py2_n{db='home',room='a b'}[10m])").as_deref(), Some("500"));
+    assert_eq!(value("py1{x='y',db='old'}").as_deref(), Some("3.25"));
+    assert_eq!(value("pyrw").as_deref(), Some("2.5"));
+    collector.stop();
+}
