@@ -69,7 +69,8 @@ pub(super) struct Known {
     pub covers: Sequence,
     /// One number for each name.
     pub hash: u32,
-    named: bool,
+    /// The journal has its name. Once all of a series is in tables, its name may go from the journal before its last record does.
+    pub named: bool,
 }
 
 /// How far series are covered, each in the partition that its latest sample belongs to: samples of one partition mostly follow each
@@ -249,13 +250,16 @@ pub(super) fn count(reader: &Reader, names: &Names, covers: &Covers, findings: &
                     let time = record.chunk.times[row];
                     let partition = Partition::of_sample(base, time);
                     let known = series.of(id, partition);
+                    if sequence < known.covers {
+                        *counted.samples_covered.entry(partition).or_default() += 1;
+                        continue;
+                    }
                     if !known.named {
                         *nameless.entry(id).or_default() += 1;
                     }
-                    match (sequence < known.covers, record.readable) {
-                        (true, _) => *counted.samples_covered.entry(partition).or_default() += 1,
-                        (false, true) => counted.samples_uncovered += 1,
-                        (false, false) => Unread::add(&mut counted.unread, sequence, base, time),
+                    match record.readable {
+                        true => counted.samples_uncovered += 1,
+                        false => Unread::add(&mut counted.unread, sequence, base, time),
                     }
                 }
             }
@@ -284,14 +288,15 @@ fn count_rows(
     let may = covers.may_hold(sequence);
     for row in 0..chunk.len() {
         let id = chunk.streams[row];
-        if !names.streams.contains_key(&id) {
-            *nameless.entry(id).or_default() += 1;
-        }
         let partition = Partition::of(base, chunk.times[row]);
         if may && covers.holds(partition, names.of(id).as_bytes(), sequence) {
             *counted.covered.entry(partition).or_default() += 1;
-        } else {
-            counted.uncovered += 1;
+            continue;
+        }
+        counted.uncovered += 1;
+        // Once all of a stream is in tables, its name may go from the journal before its last record does.
+        if !names.streams.contains_key(&id) {
+            *nameless.entry(id).or_default() += 1;
         }
     }
 }

@@ -77,7 +77,8 @@ pub(super) fn collect(
             let time = record.chunk.times[row];
             let partition = Partition::of_sample(base, time);
             let known = series.of(id, partition);
-            if wanted(partition, known.covers, sequence) && share.has(known, time) {
+            // Of one without a name nobody can say which series of the tables it is.
+            if known.named && wanted(partition, known.covers, sequence) && share.has(known, time) {
                 let value = record.readable.then(|| record.chunk.values[row]);
                 let (_, own) = found.entry((partition, id.0)).or_insert_with(|| (names.of(id), Vec::new()));
                 own.push(Owed { time, sequence, value });
@@ -171,6 +172,7 @@ fn times_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::StreamId;
 
     #[test]
     fn the_last_one_of_a_time_stays() {
@@ -190,7 +192,7 @@ mod tests {
         assert_eq!((shares.len(), Share::all(0).count()), (5, 0));
         let mut sizes = [0; 5];
         for id in 0..50 {
-            let known = series.of(crate::chunk::StreamId(id), Partition::Samples(1));
+            let known = series.of(StreamId(id), Partition::Samples(1));
             for hour in 0..40 {
                 let time = hour << SHARE_TIME_BITS;
                 let own: Vec<usize> = (0..5).filter(|&at| shares[at].has(known, time)).collect();

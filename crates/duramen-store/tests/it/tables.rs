@@ -149,7 +149,7 @@ fn a_damaged_block_takes_nothing_with_it() {
         store.query(r#"{app=~".+"}"#.parse().unwrap()).unwrap().count();
     }
     let told = gaps(&store);
-    assert!(matches!(&told[..], [gap] if gap.contains("1 rows of {app=\"b\"} cannot be read")), "{told:?}");
+    assert!(matches!(&told[..], [gap] if gap.contains("1 row of {app=\"b\"} cannot be read")), "{told:?}");
     store.close().unwrap();
     drop(store);
     let (store, _) = open(&disk);
