@@ -146,9 +146,18 @@ impl Core {
 
     /// Releases whole segments below a sequence.
     fn release(&self, below: Sequence) -> Result<(), Error> {
-        let below = lock(&self.write).chain.kept_for(below);
-        let firsts = self.journal.segments().into_iter().map(|segment| segment.first);
-        let Some(kept) = firsts.filter(|&first| first <= below).max().filter(|&first| first > self.journal.first())
+        let firsts: Vec<Sequence> = self.journal.segments().into_iter().map(|segment| segment.first).collect();
+        let below = {
+            let mut write = lock(&self.write);
+            let kept = write.chain.kept_for(below);
+            // Few samples make long chains: one must not keep what was written beside it.
+            if firsts.iter().any(|&first| kept < first && first <= below) {
+                write.chain.cut();
+            }
+            write.chain.kept_for(below)
+        };
+        let Some(kept) =
+            firsts.into_iter().filter(|&first| first <= below).max().filter(|&first| first > self.journal.first())
         else {
             return Ok(());
         };

@@ -241,3 +241,25 @@ fn the_last_sample_is_known_from_memory_and_from_tables() {
     assert_eq!(store.last(own.labels()).unwrap(), Some(Sample { time: START + 5, value: 6.0 }));
     assert_eq!(store.last(&Labels::new([("no", "such")]).unwrap()).unwrap(), None);
 }
+
+/// A chain of samples goes on until it has a megabyte: logs beside a few samples must not wait for that in the journal.
+#[test]
+fn a_few_samples_do_not_keep_the_journal() {
+    let disk = SimDisk::new(11);
+    let (store, _) = open_with(&disk, &options());
+    let own = series(&store, 1);
+    let mut kept = Vec::new();
+    for round in 0..6 {
+        for step in 0..40 {
+            crate::append(&store, "logs", START + step, &format!("{step} {}", "x".repeat(9_000)));
+        }
+        store.write(&own, START + round * SECOND, round as f64).unwrap();
+        store.flush().unwrap();
+        kept.push(store.stats().journal.segments);
+    }
+    assert!(kept.iter().all(|&segments| segments <= 3), "{kept:?} segments");
+    assert_eq!(all(&store).values().map(Vec::len).sum::<usize>(), 6);
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(all(&open_with(&disk, &options()).0).values().map(Vec::len).sum::<usize>(), 6);
+}
