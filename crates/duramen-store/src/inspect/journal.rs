@@ -155,6 +155,8 @@ pub(super) struct JournalCounts {
     pub first: Sequence,
     /// Something between could not be read, so that the counts say too little.
     pub holes: bool,
+    /// There are gaps that are known: what they held was lost before, and told.
+    pub gaps: bool,
 }
 
 /// What a store holds.
@@ -175,7 +177,7 @@ pub(crate) fn for_each_record(
     reader: &Reader,
     mut bad: impl FnMut(Sequence, &'static str),
     mut visit: impl FnMut(TimeBase, Contents<'_>, Sequence),
-) -> bool {
+) -> Holes {
     let mut chain = ChainReader::default();
     walk(reader, |kind, payload, sequence| {
         if kind == KIND_SAMPLES {
@@ -217,17 +219,29 @@ pub(super) fn base_of(record: &SampleRecord) -> TimeBase {
     if record.of_boot { TimeBase::Boot(record.arrival.boot) } else { TimeBase::Wall }
 }
 
-/// Hands out all records of rows and samples; true: some could not be read.
-fn walk(reader: &Reader, mut visit: impl FnMut(u8, &[u8], Sequence) -> bool) -> bool {
-    let mut holes = false;
+/// What a walk could not read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Holes {
+    /// Anything at all.
+    pub any: bool,
+    /// Gaps that are known.
+    pub gaps: bool,
+}
+
+/// Hands out all records of rows and samples; `visit` says whether one makes sense.
+fn walk(reader: &Reader, mut visit: impl FnMut(u8, &[u8], Sequence) -> bool) -> Holes {
+    let mut holes = Holes::default();
     let mut scan = reader.scan(..);
     while let Some(record) = scan.next_borrowed() {
         match record {
             Ok(record) if matches!(record.kind, KIND_ROWS | KIND_ROWS_OF_BOOT | KIND_SAMPLES) => {
-                holes |= !visit(record.kind, record.payload, record.sequence);
+                holes.any |= !visit(record.kind, record.payload, record.sequence);
             }
             Ok(_) => {}
-            Err(error) => holes |= !matches!(error, JournalError::Released { .. }),
+            Err(error) => {
+                holes.any |= !matches!(error, JournalError::Released { .. });
+                holes.gaps |= matches!(error, JournalError::InGap { .. });
+            }
         }
     }
     holes
@@ -265,7 +279,7 @@ pub(super) fn count(reader: &Reader, names: &Names, covers: &Covers, findings: &
             }
         },
     );
-    counted.holes = holes;
+    (counted.holes, counted.gaps) = (holes.any, holes.gaps);
     for (sequence, what) in senseless {
         findings.rule(PLACE.into(), None, format!("record {sequence} holds no {what} that make sense"));
     }
@@ -273,7 +287,9 @@ pub(super) fn count(reader: &Reader, names: &Names, covers: &Covers, findings: &
         let reason = format!("{rows} rows are of stream {}, whose name is lost", id.0);
         findings.add(Finding { fault: Fault::Damage, file: PLACE.into(), offset: None, reason, loss: None });
     }
-    counted.unread.iter().for_each(|unread| findings.add(unread.finding()));
+    if let Some(unread) = counted.unread.filter(|_| !counted.gaps) {
+        findings.add(unread.finding());
+    }
     counted
 }
 
