@@ -108,9 +108,7 @@ impl Replay<'_> {
         self.note_used(&read.chunk.streams, sequence);
         replayed.last = replayed.last.max(Some(read.arrival));
         let base = if read.of_boot { TimeBase::Boot(read.arrival.boot) } else { TimeBase::Wall };
-        if read.begins {
-            lock(&self.core.write).chain.found(sequence);
-        }
+        lock(&self.core.write).chain.found(sequence, read.begins);
         let all = read.chunk.len() as u64;
         let kept = match self.covers.may_hold(sequence) {
             true => self.uncovered_samples(base, &read.chunk, sequence),

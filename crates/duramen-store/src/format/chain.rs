@@ -92,6 +92,8 @@ pub(crate) struct ChainWriter {
     series: ByStream<Last>,
     /// The record before; 0: the next one begins a chain.
     previous: Sequence,
+    /// The last record of samples in the journal, of whatever chain; 0: none.
+    last: Sequence,
     /// Records that were put, and not appended yet: whether each begins a chain.
     pending: Vec<bool>,
     bytes: usize,
@@ -114,6 +116,7 @@ impl ChainWriter {
         while self.starts.back().is_some_and(|&start| start > written) {
             self.starts.pop_back();
         }
+        self.last = self.last.min(written);
     }
 
     /// Adds a record of samples; all of them have one base. It must be appended next, and [`ChainWriter::appended`] be told, or the
@@ -190,17 +193,23 @@ impl ChainWriter {
             if begins {
                 self.starts.push_back(sequence);
             }
-            self.previous = sequence;
+            (self.previous, self.last) = (sequence, sequence);
         }
     }
 
-    /// A chain that opening found begins here.
-    pub fn found(&mut self, start: Sequence) {
-        self.starts.push_back(start);
+    /// A record that opening found in the journal.
+    pub fn found(&mut self, sequence: Sequence, begins: bool) {
+        if begins {
+            self.starts.push_back(sequence);
+        }
+        self.last = sequence;
     }
 
-    /// What must be kept so that records from a sequence on can be read.
+    /// What must be kept so that records from a sequence on can be read, those that are still to come among them.
     pub fn kept_for(&self, sequence: Sequence) -> Sequence {
+        if self.previous == 0 && sequence > self.last {
+            return sequence;
+        }
         let behind = self.starts.partition_point(|&start| start <= sequence);
         behind.checked_sub(1).and_then(|at| self.starts.get(at)).map_or(sequence, |&start| start.min(sequence))
     }
@@ -266,6 +275,10 @@ impl ChainReader {
             }
         };
         let mut reader = Reader::new(body);
+        // Each value takes a byte and more: no column is made for samples that cannot be there.
+        if count > reader.left() {
+            return None;
+        }
         let mut chunk = SampleChunk { groups: vec![SampleGroup { sequence, from: 0 }], ..SampleChunk::default() };
         steps(&mut reader, count, |stream| {
             chunk.streams.push(StreamId(u32::try_from(stream).ok()?));

@@ -70,7 +70,8 @@ pub(super) struct Known {
     pub covers: Sequence,
     /// One number for each name.
     pub hash: u32,
-    named: bool,
+    /// The journal has its name. Once all of a series is in tables, its name may go from the journal before its last record does.
+    pub named: bool,
 }
 
 /// How far series are covered, each in the partition that its latest sample belongs to: samples of one partition mostly follow each
@@ -157,6 +158,8 @@ pub(super) struct JournalCounts {
     pub first: Sequence,
     /// Something between could not be read, so that the counts say too little.
     pub holes: bool,
+    /// There are gaps that are known: what they held was lost before, and told.
+    pub gaps: bool,
 }
 
 /// What a store holds.
@@ -177,7 +180,7 @@ pub(crate) fn for_each_record(
     reader: &Reader,
     mut bad: impl FnMut(Sequence, &'static str),
     mut visit: impl FnMut(TimeBase, Contents<'_>, Sequence),
-) -> bool {
+) -> Holes {
     let mut chain = ChainReader::default();
     walk(reader, |kind, payload, sequence| {
         if kind == KIND_SAMPLES {
@@ -219,17 +222,29 @@ pub(super) fn base_of(record: &SampleRecord) -> TimeBase {
     if record.of_boot { TimeBase::Boot(record.arrival.boot) } else { TimeBase::Wall }
 }
 
-/// Hands out all records of rows and samples; true: some could not be read.
-fn walk(reader: &Reader, mut visit: impl FnMut(u8, &[u8], Sequence) -> bool) -> bool {
-    let mut holes = false;
+/// What a walk could not read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Holes {
+    /// Anything at all.
+    pub any: bool,
+    /// Gaps that are known.
+    pub gaps: bool,
+}
+
+/// Hands out all records of rows and samples; `visit` says whether one makes sense.
+fn walk(reader: &Reader, mut visit: impl FnMut(u8, &[u8], Sequence) -> bool) -> Holes {
+    let mut holes = Holes::default();
     let mut scan = reader.scan(..);
     while let Some(record) = scan.next_borrowed() {
         match record {
             Ok(record) if matches!(record.kind, KIND_ROWS | KIND_ROWS_OF_BOOT | KIND_SAMPLES) => {
-                holes |= !visit(record.kind, record.payload, record.sequence);
+                holes.any |= !visit(record.kind, record.payload, record.sequence);
             }
             Ok(_) => {}
-            Err(error) => holes |= !matches!(error, JournalError::Released { .. }),
+            Err(error) => {
+                holes.any |= !matches!(error, JournalError::Released { .. });
+                holes.gaps |= matches!(error, JournalError::InGap { .. });
+            }
         }
     }
     holes
@@ -255,16 +270,15 @@ pub(super) fn count(reader: &Reader, names: &Names, covers: &Covers, findings: &
                     if !known.named {
                         *nameless.entry(id).or_default() += 1;
                     }
-                    match (sequence < known.covers, record.readable) {
-                        (true, _) => *counted.samples_covered.entry(partition).or_default() += 1,
-                        (false, true) => counted.samples_uncovered += 1,
-                        (false, false) => Unread::add(&mut counted.unread, sequence, base, time),
+                    match record.readable {
+                        true => counted.samples_uncovered += 1,
+                        false => Unread::add(&mut counted.unread, sequence, base, time),
                     }
                 }
             }
         },
     );
-    counted.holes = holes;
+    (counted.holes, counted.gaps) = (holes.any, holes.gaps);
     for (sequence, what) in senseless {
         findings.rule(PLACE.into(), None, format!("record {sequence} holds no {what} that make sense"));
     }
@@ -272,7 +286,9 @@ pub(super) fn count(reader: &Reader, names: &Names, covers: &Covers, findings: &
         let reason = format!("{rows} rows are of stream {}, whose name is lost", id.0);
         findings.add(Finding { fault: Fault::Damage, file: PLACE.into(), offset: None, reason, loss: None });
     }
-    counted.unread.iter().for_each(|unread| findings.add(unread.finding()));
+    if let Some(unread) = counted.unread.filter(|_| !counted.gaps) {
+        findings.add(unread.finding());
+    }
     counted
 }
 
@@ -287,14 +303,15 @@ fn count_rows(
     let may = covers.may_hold(sequence);
     for row in 0..chunk.len() {
         let id = chunk.streams[row];
-        if !names.streams.contains_key(&id) {
-            *nameless.entry(id).or_default() += 1;
-        }
         let partition = Partition::of(base, chunk.times[row]);
         if may && covers.holds(partition, names.of(id).as_bytes(), sequence) {
             *counted.covered.entry(partition).or_default() += 1;
-        } else {
-            counted.uncovered += 1;
+            continue;
+        }
+        counted.uncovered += 1;
+        // Once all of a stream is in tables, its name may go from the journal before its last record does.
+        if !names.streams.contains_key(&id) {
+            *nameless.entry(id).or_default() += 1;
         }
     }
 }

@@ -151,6 +151,11 @@ pub fn verify(path: impl AsRef<Path>, world: World, progress: &mut dyn FnMut(Pro
     };
     let names = Names::read(&work.folder.reader, &mut work.findings);
     let counts = count(&work.folder.reader, &names, &work.covers, &mut work.findings);
+    if let Some(unread) = counts.unread.filter(|_| counts.gaps) {
+        let (samples, first) = (Unit::Samples.count(unread.samples), unread.first);
+        work.notes
+            .push(format!("{samples} from record {first} on cannot be read: they build on records of a known loss"));
+    }
     work.manifest(&look);
     work.lost_tables(&look, &names);
     work.journal_losses(&journal, &look, counts.kinds);

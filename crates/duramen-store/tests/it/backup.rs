@@ -8,7 +8,8 @@ use duramen_journal::{End, World};
 use duramen_store::inspect::verify;
 use duramen_store::{Batch, Durability, Error, Level, Options, Store, partial_of, restore};
 
-use crate::{DAY, FOLDER, START, all, append, ask, open, open_with, options, stream};
+use crate::samples::series;
+use crate::{DAY, FOLDER, SECOND, START, all, append, ask, open, open_with, options, stream};
 
 const BACKUP: &str = "/backup";
 
@@ -81,6 +82,49 @@ fn a_backup_is_put_back() {
     assert_eq!(ask(&store, r#"{duramen="events"} event=restore"#).len(), 1);
     assert!(ask(&store, r#"{duramen="events"} event=outage"#).is_empty());
     assert!(restore(BACKUP, "/restored", &disk.world(), &mut |_| ()).is_err(), "never over something");
+}
+
+/// Rows and samples, in tables that share their times and not, in the journal, and not even there yet.
+#[test]
+fn a_backup_with_samples_gives_the_same_answers() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open_with(&disk, &Options { fan_in: 2, ..options() });
+    let every = |step: i64| if step % 5 == 0 { f64::NAN } else { step as f64 / 3.0 };
+    for step in 0..30 {
+        append(&store, "a", START + step, &format!("row {step}"));
+        let mut batch = Batch::new();
+        for number in 0..4 {
+            let time = START + step % 2 * 40 * DAY + step * SECOND + i64::from(number / 3);
+            batch.push_sample(&series(&store, number), time, every(step));
+        }
+        store.append(batch, Durability::Now).unwrap().wait().unwrap();
+        if step % 6 == 5 {
+            store.flush().unwrap();
+            store.compact().unwrap();
+        }
+    }
+    store.write(&series(&store, 9), START, 0.25).unwrap();
+    store.write(&series(&store, 1), START, -7.0).unwrap();
+    let backup = store.backup(BACKUP, &mut |_| ()).unwrap();
+    let (rows, samples) = (all(&store), crate::samples::all(&store));
+    let count: usize = samples.values().map(Vec::len).sum();
+    assert_eq!(backup.table_rows + backup.journal_rows, rows.len() as u64);
+    assert!(backup.table_samples > 0 && backup.journal_samples > 0, "{backup}");
+    // One was written twice.
+    assert_eq!(backup.table_samples + backup.journal_samples, count as u64 + 1, "{backup}");
+    let restored = restore(BACKUP, "/restored", &disk.world(), &mut |_| ()).unwrap();
+    assert_eq!(restored.copied.table_samples, backup.table_samples);
+    for path in [BACKUP, "/restored"] {
+        let found = verify(path, disk.world(), &mut |_| ()).unwrap();
+        assert_eq!((found.end, &found.findings[..]), (End::Closed, &[][..]), "{path}");
+        let (copy, report) = opened(&disk, path);
+        assert_eq!((all(&copy), crate::samples::all(&copy)), (rows.clone(), samples.clone()), "{path}");
+        assert!(report.table_samples == backup.table_samples && report.replayed_samples > 0, "{report}");
+        copy.flush().unwrap();
+        copy.compact().unwrap();
+        assert_eq!(crate::samples::all(&copy), samples, "{path}");
+        copy.close().unwrap();
+    }
 }
 
 #[test]

@@ -9,31 +9,31 @@ use duramen_store::{Batch, Durability, Level, Options, Store};
 
 use crate::{DAY, FOLDER, START, all, append, ask, open, open_with, options, stream};
 
-const NEW: &str = "/new";
+pub(crate) const NEW: &str = "/new";
 
-fn verify(world: World) -> Verification {
+pub(crate) fn verify(world: World) -> Verification {
     inspect::verify(FOLDER, world, &mut |_| ()).expect("it can be looked at")
 }
 
-fn salvage(disk: &SimDisk) -> Salvage {
+pub(crate) fn salvage(disk: &SimDisk) -> Salvage {
     inspect::salvage(FOLDER, NEW, disk.world(), &mut |_| ()).expect("salvaged")
 }
 
-fn opened_new(disk: &SimDisk) -> Store {
+pub(crate) fn opened_new(disk: &SimDisk) -> Store {
     Store::open_with(NEW, &options(), disk.world()).expect("what was salvaged opens").0
 }
 
 /// Files below the data folder whose path has this part.
-fn files(disk: &SimDisk, part: &str) -> Vec<String> {
+pub(crate) fn files(disk: &SimDisk, part: &str) -> Vec<String> {
     let files = disk.list_files().into_iter().map(|(path, _)| path);
     files.filter(|path| path.starts_with(FOLDER) && path.contains(part)).collect()
 }
 
-fn flip(disk: &SimDisk, file: &str, at: usize) {
+pub(crate) fn flip(disk: &SimDisk, file: &str, at: usize) {
     disk.flip_durable_bit(file, at as u64, (at % 8) as u8).expect("a byte of the file");
 }
 
-fn place_of(disk: &SimDisk, file: &str, text: &[u8]) -> usize {
+pub(crate) fn place_of(disk: &SimDisk, file: &str, text: &[u8]) -> usize {
     let bytes = disk.read_durable(file).expect("the file is there");
     bytes.windows(text.len()).position(|window| window == text).expect("it is stored as it is")
 }
@@ -88,7 +88,7 @@ fn a_whole_store_verifies() {
 }
 
 /// A character that JSON does not take as it stands outside of strings.
-fn serde_free(json: &str) -> Option<char> {
+pub(crate) fn serde_free(json: &str) -> Option<char> {
     let (mut inside, mut escaped, mut depth) = (false, false, 0);
     for character in json.chars() {
         match character {

@@ -6,6 +6,7 @@ mod counts;
 mod events;
 mod golden;
 mod inspect;
+mod inspect_samples;
 mod questions;
 mod samples;
 mod space;

@@ -3,29 +3,30 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use duramen_journal::End;
 use duramen_journal::disk::sim::{Crash, SimDisk};
 use duramen_store::{
     Batch, DOWNSAMPLE_LABEL, Downsampling, Durability, Error, Labels, Level, Matcher, Operator, Options, STALE, Sample,
     Selector, Statistic, Store, Stream, Summary,
 };
 
-use crate::{DAY, SECOND, START, open_with, options};
+use crate::{DAY, FOLDER, SECOND, START, open_with, options};
 
-fn series_options() -> Options {
+pub(crate) fn series_options() -> Options {
     Options { buffer_bytes: 8 << 10, buffer_samples: 150, fan_in: 3, ..options() }
 }
 
-fn series(store: &Store, number: u32) -> Stream {
+pub(crate) fn series(store: &Store, number: u32) -> Stream {
     let labels = Labels::new([("__name__", "load"), ("core", &number.to_string())]).expect("good labels");
     store.stream(&labels).expect("room for a series")
 }
 
-fn everything() -> Selector {
+pub(crate) fn everything() -> Selector {
     Selector::default()
 }
 
 /// All samples of all series, bit by bit.
-fn all(store: &Store) -> BTreeMap<String, Vec<(i64, u64)>> {
+pub(crate) fn all(store: &Store) -> BTreeMap<String, Vec<(i64, u64)>> {
     let mut found = BTreeMap::new();
     let mut asked = store.samples(&everything(), i64::MIN, i64::MAX).expect("asked");
     for own in asked.by_ref() {
@@ -34,6 +35,13 @@ fn all(store: &Store) -> BTreeMap<String, Vec<(i64, u64)>> {
         assert!(found.insert(own.labels.to_string(), samples).is_none());
     }
     assert!(asked.damaged().is_empty(), "{:?}", asked.damaged());
+    found
+}
+
+/// Looks at everything that is stored; nothing may be wrong with it.
+fn verify(disk: &SimDisk, seed: u64) -> inspect::Verification {
+    let found = inspect::verify(FOLDER, disk.world(), &mut |_| ()).expect("it can be looked at");
+    assert!(found.is_sound() && found.findings.is_empty(), "seed {seed}: {:?} {found}", found.findings);
     found
 }
 
@@ -137,9 +145,12 @@ fn samples_are_what_was_written_last_over_flushes_merges_and_reopening() {
             }
         }
         model.check(&store);
+        verify(&disk, seed);
         store.flush().unwrap();
         store.compact().unwrap();
         model.check(&store);
+        store.close().unwrap();
+        assert_eq!(verify(&disk, seed).end, End::Closed, "seed {seed}");
     }
 }
 

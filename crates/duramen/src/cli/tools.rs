@@ -43,7 +43,7 @@ pub struct Dump {
     /// Each block of the tables, too
     #[arg(long)]
     pub blocks: bool,
-    /// Each row, too
+    /// Each row and sample, too
     #[arg(long)]
     pub rows: bool,
     /// Print one JSON object a line

@@ -91,6 +91,11 @@ fn what_was_missed_is_known_until_the_next_chain_begins() {
     assert_eq!((writer.kept_for(5), writer.kept_for(11), writer.kept_for(40)), (1, 11, 11));
     writer.released(12);
     assert_eq!((writer.kept_for(5), writer.kept_for(12)), (5, 11));
+    // What comes behind a chain that has ended builds on nothing.
+    let last = chunks.len() as u64;
+    assert_eq!(writer.kept_for(last + 1), 11);
+    writer.cut();
+    assert_eq!((writer.kept_for(last), writer.kept_for(last + 1)), (11, last + 1));
 }
 
 #[test]

@@ -355,7 +355,7 @@ impl fmt::Display for Item {
                 match (begins, readable) {
                     (true, _) => write!(f, ", begins a chain"),
                     (false, true) => Ok(()),
-                    (false, false) => write!(f, ", builds on a record that is lost"),
+                    (false, false) => write!(f, ", builds on a record that is not there"),
                 }
             }
             Item::Stream { sequence, number, labels } => write!(f, "record {sequence}: stream {number} is {labels}"),

@@ -46,7 +46,9 @@ pub fn run(arguments: &Backup, stop: &Stop) -> anyhow::Result<Exit> {
         writeln!(out, "{backup}")?;
     } else {
         let number = |name: &str| backup[name].as_u64().unwrap_or(0);
-        write_figures(&mut out, [number("table_rows"), number("journal_rows"), number("tables"), number("bytes")])?;
+        write_rows(&mut out, number("table_rows"), number("journal_rows"), number("tables"))?;
+        write_samples(&mut out, number("table_samples"), number("journal_samples"))?;
+        writeln!(out, "size      {}", show_bytes(number("bytes")))?;
         writeln!(out, "backup    complete, read back and verified, in {}", to.display())?;
     }
     out.flush()?;
@@ -86,18 +88,25 @@ pub fn restore(arguments: &Restore, stop: &Stop) -> anyhow::Result<Exit> {
     if arguments.json {
         writeln!(out, "{}", copied.to_json())?;
     } else {
-        write_figures(&mut out, [copied.table_rows, copied.journal_rows, copied.tables, copied.bytes])?;
+        write_rows(&mut out, copied.table_rows, copied.journal_rows, copied.tables)?;
+        write_samples(&mut out, copied.table_samples, copied.journal_samples)?;
+        writeln!(out, "size      {}", show_bytes(copied.bytes))?;
         writeln!(out, "restored  verified and opened, in {}", to.display())?;
     }
     out.flush()?;
     Ok(Exit::Complete)
 }
 
-fn write_figures(out: &mut impl io::Write, figures: [u64; 4]) -> io::Result<()> {
-    let [table_rows, journal_rows, tables, bytes] = figures;
-    let tables = show_counted(tables, "table");
-    writeln!(out, "rows      {} ({} in {tables})", show_count(table_rows + journal_rows), show_count(table_rows))?;
-    writeln!(out, "size      {}", show_bytes(bytes))
+fn write_rows(out: &mut impl io::Write, in_tables: u64, in_journal: u64, tables: u64) -> io::Result<()> {
+    let (all, tables) = (show_count(in_tables + in_journal), show_counted(tables, "table"));
+    writeln!(out, "rows      {all} ({} in {tables})", show_count(in_tables))
+}
+
+fn write_samples(out: &mut impl io::Write, in_tables: u64, in_journal: u64) -> io::Result<()> {
+    match in_tables + in_journal {
+        0 => Ok(()),
+        all => writeln!(out, "samples   {} ({} in tables)", show_count(all), show_count(in_tables)),
+    }
 }
 
 /// Ends the process at a signal: what was begun is cleared away. The store that is copied needs no ending: what it was told is durable

@@ -30,7 +30,12 @@ pub fn open(folder: &std::path::Path, options: &Options) -> Result<(Store, Repor
     if let Some(outage) = &report.outage {
         let what = if outage.power { "lost power or was reset" } else { "stopped without closing the store" };
         let length = outage.length().map_or(String::new(), |length| format!(", for {:.1} s", length.as_secs_f64()));
-        eprintln!("duramen: this machine {what}{length}; {} rows were read from the journal", report.replayed);
+        let samples = match report.replayed_samples {
+            0 => String::new(),
+            samples => format!(" and {samples} samples"),
+        };
+        let rows = report.replayed;
+        eprintln!("duramen: this machine {what}{length}; {rows} rows{samples} were read from the journal");
     }
     let lost = report.lost_tables.iter().chain(&report.unreadable).map(|lost| format!("lost: {lost}"));
     lost.chain(report.notes.iter().map(|note| format!("note: {note}"))).for_each(|line| eprintln!("duramen: {line}"));

@@ -42,9 +42,14 @@ pub fn run(arguments: &Salvage, stop: &Stop) -> anyhow::Result<Exit> {
 fn write_lost(out: &mut impl io::Write, salvaged: &inspect::Salvage) -> io::Result<()> {
     let (tables, journal) = (show_count(salvaged.table_rows), show_count(salvaged.journal_rows));
     writeln!(out, "copied    {tables} rows of tables, {journal} rows of the journal")?;
-    if salvaged.found_again > 0 {
-        let rows = show_counted(salvaged.found_again, "row");
-        writeln!(out, "found     {rows} in the journal that tables had lost")?;
+    if salvaged.table_samples + salvaged.journal_samples > 0 {
+        let (tables, journal) = (show_count(salvaged.table_samples), show_count(salvaged.journal_samples));
+        writeln!(out, "copied    {tables} samples of tables, {journal} samples of the journal")?;
+    }
+    for (found, name) in [(salvaged.found_again, "row"), (salvaged.samples_found_again, "sample")] {
+        if found > 0 {
+            writeln!(out, "found     {} in the journal that tables had lost", show_counted(found, name))?;
+        }
     }
     for gap in &salvaged.journal.lost {
         writeln!(out, "lost      of the journal: {gap}; rows of them that were in tables are there")?;

@@ -44,13 +44,10 @@ pub fn run(arguments: &Verify, stop: &Stop) -> anyhow::Result<Exit> {
         writeln!(out, "{}", verified.to_json())
     } else {
         let bytes = verified.journal.bytes + verified.table_bytes;
-        write!(out, "{}", verified.journal.report).and_then(|()| {
+        write!(out, "{}{}", verified.journal.report, stored(&verified)).and_then(|()| {
             writeln!(
                 out,
-                "rows      {} in {}, {} in the journal only\nchecked   {}, {} of tables, {} of the journal, in {}",
-                show_count(verified.table_rows),
-                show_counted(verified.tables, "table"),
-                show_count(verified.journal_rows),
+                "checked   {}, {} of tables, {} of the journal, in {}",
                 show_bytes(bytes),
                 show_counted(verified.blocks, "block"),
                 show_counted(verified.records, "record"),
@@ -60,6 +57,19 @@ pub fn run(arguments: &Verify, stop: &Stop) -> anyhow::Result<Exit> {
     };
     written.and_then(|()| out.flush()).context("cannot write to standard output")?;
     Ok(tell(&verified))
+}
+
+/// What is stored, and where.
+fn stored(verified: &Verification) -> String {
+    let tables = show_counted(verified.tables, "table");
+    let line = |name: &str, in_tables: u64, in_journal: u64| {
+        format!("{name:10}{} in {tables}, {} in the journal only\n", show_count(in_tables), show_count(in_journal))
+    };
+    let rows = line("rows", verified.table_rows, verified.journal_rows);
+    match verified.table_samples + verified.journal_samples {
+        0 => rows,
+        _ => rows + &line("samples", verified.table_samples, verified.journal_samples),
+    }
 }
 
 /// Says on standard error what is wrong and what it costs, and picks the code.

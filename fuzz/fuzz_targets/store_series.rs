@@ -1,0 +1,3 @@
+//! Feeds `duramen_store::decoders::series`.
+#![cfg_attr(fuzzing, no_main)]
+duramen_fuzz::target!(duramen_store::decoders::series);
