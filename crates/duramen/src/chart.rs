@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_rising_line_goes_from_corner_to_corner_and_a_gap_stays_empty() {
         let rising = Line { name: "a".into(), points: (0..=10).map(|step| (step * 100, step as f64)).collect() };
-        let drawn = draw(&[rising.clone()], frame());
+        let drawn = draw(std::slice::from_ref(&rising), frame());
         let rows: Vec<&str> = drawn.lines().collect();
         assert_eq!(rows.len(), 4);
         assert!(rows[0].starts_with("10 │") && rows[3].trim_start().starts_with("0 │⣀"), "{drawn}");

@@ -266,7 +266,10 @@ pub(super) fn count(reader: &Reader, names: &Names, covers: &Covers, findings: &
                 for (row, &id) in record.chunk.streams.iter().enumerate() {
                     let time = record.chunk.times[row];
                     let known = series.of(id, base, time);
-                    let partition = known.partition;
+                    if sequence < known.covers {
+                        *counted.samples_covered.entry(known.partition).or_default() += 1;
+                        continue;
+                    }
                     if !known.named {
                         *nameless.entry(id).or_default() += 1;
                     }

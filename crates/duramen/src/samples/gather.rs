@@ -56,17 +56,3 @@ pub fn damaged(body: &[u8], changes: &[(usize, u8)], end: usize) -> Vec<u8> {
     damaged.truncate(end % (body.len() + 1));
     damaged
 }
-
-/// Reads a body again and again for a second, and tells the rate.
-#[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
-pub fn measure(what: &str, body: &[u8], mut read: impl FnMut(&[u8]) -> u64) {
-    let mut best = f64::INFINITY;
-    let (start, mut samples) = (std::time::Instant::now(), 0);
-    while start.elapsed().as_secs_f64() < 2.0 {
-        let begun = std::time::Instant::now();
-        samples = read(body);
-        best = best.min(begun.elapsed().as_secs_f64());
-    }
-    let (rate, bytes) = (samples as f64 / best / 1e6, body.len() as f64 / best / 1e6);
-    println!("{what}: {rate:.1} M samples/s, {bytes:.0} MB/s ({samples} samples, {} bytes)", body.len());
-}
