@@ -37,7 +37,8 @@ impl Random {
 }
 
 fn named(metric: &str, number: usize) -> Vec<(String, String)> {
-    let pairs = [("__name__", metric.to_string()), ("host", format!("host{}", number % 100)), ("unit", number.to_string())];
+    let pairs =
+        [("__name__", metric.to_string()), ("host", format!("host{}", number % 100)), ("unit", number.to_string())];
     pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 

@@ -13,7 +13,14 @@ pub const BATCH: usize = 1_000;
 
 /// The systems, in the order of the table.
 pub const NAMES: &[&str] = if cfg!(feature = "peers") {
-    &[DURABLE, SINGLE, "tsink, durable each 1,000", "tsink, one by one, durable", "tsink, periodic 1,000", "tsink, one by one, periodic"]
+    &[
+        DURABLE,
+        SINGLE,
+        "tsink, durable each 1,000",
+        "tsink, one by one, durable",
+        "tsink, periodic 1,000",
+        "tsink, one by one, periodic",
+    ]
 } else {
     &[DURABLE, SINGLE]
 };

@@ -171,7 +171,6 @@ fn times_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::StreamId;
 
     #[test]
     fn the_last_one_of_a_time_stays() {

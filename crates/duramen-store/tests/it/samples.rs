@@ -10,7 +10,7 @@ use duramen_store::{
     Selector, Statistic, Store, Stream, Summary,
 };
 
-use crate::{DAY, FOLDER, SECOND, START, open_with, options};
+use crate::{DAY, SECOND, START, open_with, options};
 
 pub(crate) fn series_options() -> Options {
     Options { buffer_bytes: 8 << 10, buffer_samples: 150, fan_in: 3, ..options() }
@@ -39,8 +39,8 @@ pub(crate) fn all(store: &Store) -> BTreeMap<String, Vec<(i64, u64)>> {
 }
 
 /// Looks at everything that is stored; nothing may be wrong with it.
-fn verify(disk: &SimDisk, seed: u64) -> inspect::Verification {
-    let found = inspect::verify(FOLDER, disk.world(), &mut |_| ()).expect("it can be looked at");
+fn verify(disk: &SimDisk, seed: u64) -> duramen_store::inspect::Verification {
+    let found = duramen_store::inspect::verify(crate::FOLDER, disk.world(), &mut |_| ()).expect("it can be looked at");
     assert!(found.is_sound() && found.findings.is_empty(), "seed {seed}: {:?} {found}", found.findings);
     found
 }
