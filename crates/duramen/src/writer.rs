@@ -328,7 +328,7 @@ mod tests {
         let (durable, settled) = writer.settle();
         assert!(durable == 0 && settled.is_err_and(|error| error.is_no_space()));
         let begun = (lines::KIND_CONTINUED, b"begun, ".to_vec());
-        assert_eq!(stored(&disk), [begun.clone()]);
+        assert_eq!(stored(&disk), std::slice::from_ref(&begun));
         let mut writer = self::writer(&disk, &options);
         writer.push(b"another\n").expect("space is back");
         writer.settle().1.expect("closes");
