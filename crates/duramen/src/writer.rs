@@ -246,7 +246,7 @@ fn print_line(lines: u64) -> io::Result<()> {
     out.flush()
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
