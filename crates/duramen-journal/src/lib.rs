@@ -67,3 +67,20 @@ mod ticket;
 mod view;
 mod watermark;
 mod writer;
+
+/// What stands within is there where this crate has its feature `sim`, whoever asked for it: a test above the journal runs where
+/// the whole workspace is tested, and its own package's features stay free of the simulated disk.
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_simulated_disk {
+    ($($item:item)*) => { $($item)* };
+}
+
+/// Without the feature there is nothing within.
+#[cfg(not(feature = "sim"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_simulated_disk {
+    ($($item:item)*) => {};
+}
