@@ -52,6 +52,11 @@ pub fn read(body: &[u8], unit: Option<Unit>, mut each: impl FnMut(&Sample<'_>) -
         if text.trim_ascii().is_empty() {
             continue;
         }
+        // serde would take the members of an array, in their order, for those of the object.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            outcome.refuse(line, 1, "bad JSON: a line is an object".to_string());
+            continue;
+        }
         let row = match serde_json::from_slice::<Row<'_>>(text) {
             Ok(row) => row,
             Err(error) => {

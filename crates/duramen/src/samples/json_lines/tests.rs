@@ -29,6 +29,8 @@ fn bad_lines_are_named_and_the_others_kept() {
     let bad = [
         "{",
         "[]",
+        "[\"a\",null,1700000000,1]",
+        "[\"a\",null,null,null,[1],[1700000000000]]",
         "{\"name\":\"a\",\"value\":\"x\"}",
         "{\"name\":\"a\",\"vlaue\":1}",
         "{\"name\":\"a\",\"values\":[1],\"timestamps\":[]}",
