@@ -21,6 +21,16 @@ pub const BACKUP_TOKEN: &str = "BACKUP.token";
 /// The header in which these contents are sent.
 pub const TOKEN_HEADER: &str = "x-duramen-token";
 
+/// The header of what is answered while the daemon still reads its journal.
+pub const OPENING_HEADER: &str = "x-duramen-opening";
+
+/// Says so on standard error if an answer may lack what is not read yet.
+fn warn_of_opening(answer: &ureq::http::Response<ureq::Body>) {
+    if answer.headers().contains_key(OPENING_HEADER) {
+        eprintln!("duramen: the daemon still reads its journal: what is not read yet is missing here");
+    }
+}
+
 /// A daemon that can be asked.
 #[derive(Clone, Debug)]
 pub struct Daemon {
@@ -83,6 +93,7 @@ impl Daemon {
             request = request.query(*name, value);
         }
         let answer = request.call().with_context(|| format!("the daemon at {} does not answer", self.url))?;
+        warn_of_opening(&answer);
         let words = answer.into_body().read_to_string().context("the daemon's answer breaks off")?;
         serde_json::from_str(&words).with_context(|| format!("the daemon's answer makes no sense: {}", words.trim()))
     }
@@ -138,6 +149,7 @@ impl Daemon {
             }
         }
         let answer = request.call().with_context(|| format!("the daemon at {} does not answer", self.url))?;
+        warn_of_opening(&answer);
         let status = answer.status();
         let mut body = answer.into_body();
         if !status.is_success() {
@@ -211,6 +223,9 @@ impl Daemon {
     fn words(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<String> {
         let answer = answer.with_context(|| format!("the daemon at {} does not answer", self.url))?;
         let status = answer.status();
+        if status.is_success() {
+            warn_of_opening(&answer);
+        }
         let words = answer.into_body().read_to_string()?;
         anyhow::ensure!(status.is_success(), "{}", words.trim());
         Ok(words)

@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the daemon's inputs and its server have threads of their own")]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ const HEALTH_EVERY: Duration = Duration::from_secs(5);
 pub struct Shared {
     /// The rows.
     pub store: Store,
-    /// What opening found.
-    pub report: Report,
+    /// What opening found; not there while the journal is still being read.
+    pub report: OnceLock<Report>,
     /// Its settings.
     pub config: Config,
     /// How far apart syncs are.
@@ -62,8 +62,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon without inputs, on an open store.
-    pub fn new(store: Store, report: Report, config: Config, stop: Arc<Stop>) -> Daemon {
+    /// A daemon without inputs, on a store that is open or is being opened: [`Daemon::opened`] tells.
+    pub fn new(store: Store, config: Config, stop: Arc<Stop>) -> Daemon {
         let commit = match config.store.commit.0 {
             SyncPolicy::Interval(time) => time,
             _ => Duration::ZERO,
@@ -71,13 +71,12 @@ impl Daemon {
         let commit_max = config.store.commit_max.0.max(commit);
         let budget = config.store.device_bytes_per_day.map(|size| size.0);
         let pace = Pace::new(Promise { commit, commit_max, budget });
-        pace.resume(&store);
         let shared = Shared {
             watch: Arc::new(Watch::new(store.clone(), config.power.settle.0)),
             config,
             pace: Arc::new(pace),
             store,
-            report,
+            report: OnceLock::new(),
             started: crate::stamp::wall_clock(),
             stop,
             inputs: Mutex::default(),
@@ -87,6 +86,12 @@ impl Daemon {
             failure: Mutex::default(),
         };
         Daemon { shared: Arc::new(shared), threads: Vec::new() }
+    }
+
+    /// The store is open: it takes rows from here on.
+    pub fn opened(&self, report: Report) {
+        self.shared.pace.resume(&self.shared.store);
+        let _ = self.shared.report.set(report);
     }
 
     /// Starts an input.

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::Body;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -27,6 +29,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::client::OPENING_HEADER;
 use crate::config::HttpConfig;
 use crate::daemon::Shared;
 use crate::server::connections::Limits;
@@ -186,8 +189,19 @@ fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
         .route("/power", get(power::status).post(power::tell))
         .route("/backup", post(backup::backup))
         .layer(Extension(bodies))
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), tell_opening))
         .layer(axum::middleware::from_fn_with_state(guarding, guard::guard))
         .with_state(shared)
+}
+
+/// Marks what is answered while the journal is still being read: it may lack what is not read yet.
+async fn tell_opening(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let opening = shared.report.get().is_none();
+    let mut response = next.run(request).await;
+    if opening {
+        response.headers_mut().insert(OPENING_HEADER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 async fn serve_async(listener: TcpListener, public: Option<Public>, shared: Arc<Shared>) -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 
-const PAGE: &str = concat!(include_str!("page.html"), "<script>\n", include_str!("series.js"), "</script>\n</body>\n</html>\n");
+const PAGE: &str =
+    concat!(include_str!("page.html"), "<script>\n", include_str!("series.js"), "</script>\n</body>\n</html>\n");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

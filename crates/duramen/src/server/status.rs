@@ -15,6 +15,9 @@ use crate::server::refuse;
 
 /// Whether it takes rows.
 pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.report.get().is_none() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, duramen_store::Error::Opening.to_string());
+    }
     let journal = shared.store.stats().journal;
     if journal.poisoned {
         return refuse(
@@ -51,6 +54,9 @@ pub struct Status {
     pub no_space: bool,
     /// The journal takes nothing until the daemon is restarted.
     pub poisoned: bool,
+    /// The journal is still being read: answers may lack what is not read yet, and nothing is taken.
+    #[serde(default)]
+    pub opening: bool,
     /// There is less free space than is to be kept.
     #[serde(default)]
     pub space_short: bool,
@@ -138,6 +144,7 @@ impl Status {
             last_sync_seconds: now.saturating_sub(stats.journal.last_sync).as_secs_f64(),
             no_space: stats.journal.no_space,
             poisoned: stats.journal.poisoned,
+            opening: shared.report.get().is_none(),
             space_short: stats.space_short,
             free_bytes: stats.free_bytes,
             days_left: days_left(&stats, shared),
@@ -176,7 +183,10 @@ pub async fn status(State(shared): State<Arc<Shared>>) -> Response {
 
 /// What opening found, in words.
 pub async fn report(State(shared): State<Arc<Shared>>) -> Response {
-    shared.report.to_string().into_response()
+    match shared.report.get() {
+        Some(report) => report.to_string().into_response(),
+        None => refuse(StatusCode::SERVICE_UNAVAILABLE, duramen_store::Error::Opening.to_string()),
+    }
 }
 
 /// The same as Prometheus reads it.

@@ -23,7 +23,19 @@ use duramen_store::{Error, Options, Report, Store};
 /// # Errors
 /// The store's.
 pub fn open(folder: &std::path::Path, options: &Options) -> Result<(Store, Report), Error> {
-    let (store, report) = Store::open_with(folder, options, duramen_journal::disk::World::real())?;
+    open_serving(folder, options, |_| ())
+}
+
+/// The same, and hands the store out before its journal is read; see [`Store::open_serving`].
+///
+/// # Errors
+/// The store's.
+pub fn open_serving(
+    folder: &std::path::Path,
+    options: &Options,
+    early: impl FnOnce(&Store),
+) -> Result<(Store, Report), Error> {
+    let (store, report) = Store::open_serving(folder, options, duramen_journal::disk::World::real(), early)?;
     if let Some(cut) = &report.journal.cut {
         eprintln!("duramen: cut off an unfinished write: {cut}");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -43,12 +44,23 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     }
     let folder = config.data.clone();
     let listener = server::bind(&config.listen)?;
+    let address = listener.local_addr().context("the address is gone")?;
     let public = server::Public::of(&config.http)?;
     let options = config.store.options();
     let extra = other_inputs(arguments, &config)?;
-    let (store, report) = super::open(&folder, &options)?;
+    // Whoever asks after a power cut is answered while the journal is still being read; inputs start behind it.
+    let mut serving = Err(anyhow::anyhow!("the store was not handed out"));
+    let (_, report) = super::open_serving(&folder, &options, |store| {
+        let daemon = Daemon::new(store.clone(), config, stop.clone());
+        serving = start_http(daemon, listener, public);
+        let left = leave_address(&folder, &address.to_string());
+        if let Err(error) = left {
+            eprintln!("duramen: cannot leave the address in the data folder: {error}");
+        }
+    })?;
+    let mut daemon = serving?;
+    daemon.opened(report);
     let signals = power::signals::install().context("cannot handle the power's signals")?;
-    let mut daemon = Daemon::new(store, report, config, stop.clone());
     start_power(&mut daemon, arguments, signals)?;
     daemon.spawn("pace", {
         let shared = daemon.shared.clone();
@@ -63,13 +75,6 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
             }
         })?;
     }
-    let address = listener.local_addr().context("the address is gone")?;
-    if let Some(public) = &public {
-        eprintln!("duramen: https://{} for other machines", public.address()?);
-    }
-    let shared = daemon.shared.clone();
-    daemon.spawn("http", move || server::serve(listener, public, shared))?;
-    leave_address(&folder, &address.to_string()).context("cannot leave the address in the data folder")?;
     eprintln!("duramen: collecting into {}, http://{address}", folder.display());
     if arguments.ready {
         println!("ready {address}");
@@ -84,6 +89,16 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         // Being stopped is how a daemon ends.
         Some(_) | None => Exit::Complete,
     })
+}
+
+/// Answers from here on.
+fn start_http(mut daemon: Daemon, listener: TcpListener, public: Option<server::Public>) -> anyhow::Result<Daemon> {
+    if let Some(public) = &public {
+        eprintln!("duramen: https://{} for other machines", public.address()?);
+    }
+    let shared = daemon.shared.clone();
+    daemon.spawn("http", move || server::serve(listener, public, shared))?;
+    Ok(daemon)
 }
 
 /// Starts what learns of the power.
