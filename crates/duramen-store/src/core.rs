@@ -203,6 +203,10 @@ impl Core {
     pub fn stats(&self) -> Stats {
         let streams = lock(&self.streams).len();
         let view = lock(&self.view);
+        let held = |samples| {
+            let tables = view.tables.iter().filter(|live| live.entry.partition.is_of_samples() == samples);
+            tables.map(|live| live.entry.rows).sum()
+        };
         Stats {
             journal: self.journal.stats(),
             streams,
@@ -210,7 +214,8 @@ impl Core {
             sealing: view.sealed.len(),
             tables: view.tables.len(),
             table_bytes: view.tables.iter().map(|live| live.entry.bytes).sum(),
-            table_rows: view.tables.iter().map(|live| live.entry.rows).sum(),
+            table_rows: held(false),
+            table_samples: held(true),
             text_bytes: view.tables.iter().map(|live| live.entry.text_bytes).sum(),
             sealed_bytes: self.compaction.sealed_bytes.load(Ordering::Relaxed),
             merged_bytes: self.compaction.merged_bytes.load(Ordering::Relaxed),

@@ -17,6 +17,8 @@ pub struct Stats {
     pub table_bytes: u64,
     /// Their rows.
     pub table_rows: u64,
+    /// Their samples.
+    pub table_samples: u64,
     /// The bytes of text in them, before compression.
     pub text_bytes: u64,
     /// Bytes of tables written from memory since opening.

@@ -217,10 +217,10 @@ fn series_with_few_samples_stay_in_memory_until_age_or_bytes_force_them() {
     store.append(batch, Durability::Now).unwrap().wait().unwrap();
     store.tick().unwrap();
     let stats = store.stats();
-    assert_eq!((stats.tables, stats.table_rows), (1, 600));
+    assert_eq!((stats.tables, stats.table_samples), (1, 600));
     disk.advance(Duration::from_secs(2 * 3600 + 1));
     store.tick().unwrap();
-    assert_eq!(store.stats().table_rows, 700);
+    assert_eq!(store.stats().table_samples, 700);
     let count = |store: &Store| all(store).values().map(Vec::len).sum::<usize>();
     assert_eq!(count(&store), 700);
     drop(store);

@@ -83,6 +83,9 @@ pub struct Status {
     pub tables: u64,
     /// Rows in tables.
     pub table_rows: u64,
+    /// Samples in tables.
+    #[serde(default)]
+    pub table_samples: u64,
     /// Bytes of tables.
     pub table_bytes: u64,
     /// Bytes of text in tables.
@@ -155,6 +158,7 @@ impl Status {
             memory_bytes: stats.memory_bytes as u64,
             tables: stats.tables as u64,
             table_rows: stats.table_rows,
+            table_samples: stats.table_samples,
             table_bytes: stats.table_bytes,
             text_bytes: stats.text_bytes,
             journal_bytes: stats.journal.device_bytes,
@@ -216,6 +220,7 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     put("memory_bytes", "gauge", "Bytes of rows in memory.", status.memory_bytes as f64);
     put("tables", "gauge", "Live tables.", status.tables as f64);
     put("table_rows", "gauge", "Rows in tables.", status.table_rows as f64);
+    put("table_samples", "gauge", "Samples in tables.", status.table_samples as f64);
     put("table_bytes", "gauge", "Bytes of tables.", status.table_bytes as f64);
     put("text_bytes", "gauge", "Bytes of text in tables, before compression.", status.text_bytes as f64);
     put(

@@ -37,6 +37,8 @@ fn the_page_is_one_file_and_its_counts_agree_with_the_rows() {
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
     assert!(head.contains("x-content-type-options: nosniff"), "{head}");
     assert!(!body.contains("innerHTML") && !body.contains("src=\"http") && !body.contains("@import"), "from elsewhere");
+    assert!(body.contains("id=\"series-view\"") && body.contains("/api/v1/query_range"), "no series");
+    assert!(body.matches("<script>").count() == 2 && body.trim_end().ends_with("</html>"), "put together wrongly");
     let refused = ask("/counts?query=%7Bapp%3D%22x");
     assert!(refused.starts_with("HTTP/1.1 400") && refused.contains('^'), "{refused}");
     assert!(ask("/counts?query=x&step=soon").contains("soon is no step"));

@@ -90,6 +90,66 @@ fn lines_are_taken_good_ones_kept_and_bad_ones_named() {
     collector.stop();
 }
 
+/// A daemon that reads its journal answers from its tables, says that it is not done, and takes nothing.
+#[test]
+fn it_answers_while_its_journal_is_still_read() {
+    let folder = Folder::fast();
+    let (data, settings) = (folder.join("data"), folder.join("duramen.toml"));
+    let text = "[store]\npreset = \"series\"\nbuffer_samples = 10000000\nbuffer = \"512M\"\nbuffer_age = \"1h\"\n";
+    std::fs::write(&settings, text).expect("written");
+    let words = ["--config".as_ref(), settings.as_os_str(), IDLE[0].as_ref(), IDLE[1].as_ref()];
+    let mut running = Some(Collector::start(&data, &words));
+    let collector = running.as_ref().expect("it runs");
+    for body in 0..10u64 {
+        let lines: String = (0..20_000)
+            .map(|at| format!("load,host=h{} value={at} {}\n", at % 50, 1_700_000_000 + body * 400 + at / 50))
+            .collect();
+        assert_eq!(write(collector, "/write?precision=s", &lines).0, 204);
+    }
+    let (mut opening, mut refused) = (0, 0);
+    for _ in 0..10 {
+        let before = running.take().expect("it runs").address.clone();
+        let asked = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let address = wait_for("another address", || {
+                    let address = std::fs::read_to_string(data.join("ADDRESS")).ok()?;
+                    (address != before).then_some(address)
+                });
+                let get = |place: &str| send(&address, "GET", place, "", b"").expect("an answer");
+                let mut seen = (0, 0);
+                loop {
+                    let written =
+                        send(&address, "POST", "/write?precision=s", "", b"late value=1 1\n").expect("an answer");
+                    let health = get("/healthz");
+                    let status: Value = serde_json::from_str(&get("/status").1).expect("JSON");
+                    if status["opening"] != true {
+                        return seen;
+                    }
+                    assert!(health.0 == 503 && health.1.contains("being opened"), "{health:?}");
+                    assert_eq!(get("/report").0, 503);
+                    assert!(get("/api/v1/query?query=load").0 == 200);
+                    seen.0 += 1;
+                    seen.1 += u32::from(written.0 == 503);
+                }
+            });
+            running = Some(Collector::start(&data, &words));
+            asking.join().expect("it ends")
+        });
+        opening += asked.0;
+        refused += asked.1;
+        if opening > 0 {
+            break;
+        }
+    }
+    assert!(opening > 0 && refused == opening, "{opening} answers while opening, {refused} refusals");
+    let collector = running.expect("it runs");
+    let found = values(&collector, "count(count_over_time(load[2h]))", 1_700_004_000.0);
+    assert_eq!(found.into_values().collect::<Vec<_>>(), ["50"]);
+    let found = values(&collector, "sum(count_over_time(load[2h]))", 1_700_004_000.0);
+    assert_eq!(found.into_values().collect::<Vec<_>>(), ["200000"]);
+    collector.stop();
+}
+
 #[test]
 fn what_promql_cannot_answer_is_refused_with_its_place() {
     let folder = Folder::fast();

@@ -87,6 +87,9 @@ fn without_daemon(arguments: &Look) -> anyhow::Result<Exit> {
     store.close()?;
     println!("no daemon runs on {}", arguments.data.folder.display());
     println!("rows        {}", rows(stats.table_rows, stats.tables as u64, stats.table_bytes, stats.text_bytes));
+    if stats.table_samples > 0 {
+        println!("samples     {}", show_count(stats.table_samples));
+    }
     if let Some(free) = stats.free_bytes {
         println!("disk        {} free", show_bytes(free));
     }
@@ -139,6 +142,12 @@ fn describe(status: &Status, url: &str, now: i64) -> String {
     put("durable", format!("{waiting}{queued}; last sync {} ago{trouble}", span(status.last_sync_seconds)));
     let memory = show_bytes(status.memory_bytes);
     let stored = rows(status.table_rows, status.tables, status.table_bytes, status.text_bytes);
+    if status.table_samples > 0 {
+        put("samples", format!("{} in tables", show_count(status.table_samples)));
+    }
+    if status.opening {
+        put("opening", "the journal is still being read: some is missing here, and nothing is taken".to_string());
+    }
     put("rows", format!("{stored}; {memory} in memory; {}", show_counted(status.streams, "stream")));
     if let Some(free) = status.free_bytes {
         let left = status.days_left.map(|days| format!(", {} left at this pace", span(days * 86_400.0)));
