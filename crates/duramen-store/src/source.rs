@@ -64,6 +64,30 @@ impl Source for Store {
         Ok(all)
     }
 
+    fn select_latest(
+        &self,
+        matchers: &[LabelMatcher],
+        windows: &Windows,
+        budget: &mut Budget<'_>,
+    ) -> Result<Vec<SeriesSamples>, Error> {
+        let mut asked = self.matching(matchers, windows.first(), windows.last())?;
+        budget.series(asked.remaining())?;
+        let mut all = Vec::with_capacity(asked.remaining());
+        while let Some(most) = asked.next_samples_max() {
+            budget.samples(most)?;
+            let Some(own) = asked.next() else { break };
+            let own = own?;
+            let later = own.samples.iter().skip(1).map(|sample| Some(sample.time)).chain([None]);
+            let wanted = own.samples.iter().zip(later).filter(|(sample, next)| windows.any_ends(sample.time, *next));
+            let (times, values): (Vec<_>, Vec<_>) = wanted.map(|(sample, _)| (sample.time, sample.value)).unzip();
+            budget.release(most.saturating_sub(times.len()));
+            if !times.is_empty() {
+                all.push(SeriesSamples { labels: LabelSet::new(own.labels.iter()), times, values });
+            }
+        }
+        Ok(all)
+    }
+
     fn summaries(
         &self,
         matchers: &[LabelMatcher],

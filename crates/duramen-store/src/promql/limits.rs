@@ -92,7 +92,7 @@ impl<'a> Budget<'a> {
     }
 
     /// Samples that are no longer held.
-    pub(super) fn release(&mut self, count: usize) {
+    pub(crate) fn release(&mut self, count: usize) {
         self.held = self.held.saturating_sub(count);
     }
 

@@ -40,6 +40,20 @@ pub trait Source {
         budget: &mut Budget<'_>,
     ) -> Result<Vec<SeriesSamples>, Error>;
 
+    /// As [`Source::select`], for whoever needs of the samples only those that are the latest when a window ends. The others may be
+    /// left out, so that a long series is not held for a few steps; by default they are all there.
+    ///
+    /// # Errors
+    /// As [`Source::select`].
+    fn select_latest(
+        &self,
+        matchers: &[LabelMatcher],
+        windows: &Windows,
+        budget: &mut Budget<'_>,
+    ) -> Result<Vec<SeriesSamples>, Error> {
+        self.select(matchers, windows.first(), windows.last(), budget)
+    }
+
     /// A shortcut: count, sum, minimum and maximum of windows, for a source that knows them without decoding every sample.
     /// `None`, as by default, and the samples are selected instead.
     ///
@@ -78,6 +92,15 @@ impl Windows {
     /// The time of the first sample that any window can hold.
     pub fn first(&self) -> i64 {
         self.first_end.saturating_sub(self.range).saturating_add(1)
+    }
+
+    /// Whether a window ends while a sample is the latest one: from its time on, until the next one's.
+    pub(crate) fn any_ends(&self, time: i64, next: Option<i64>) -> bool {
+        let late = time.saturating_sub(self.first_end).max(0);
+        let index =
+            if self.step > 0 { late / self.step + i64::from(late % self.step > 0) } else { i64::from(late > 0) };
+        let Ok(index) = usize::try_from(index) else { return false };
+        index < self.count && next.is_none_or(|next| self.end(index) < next)
     }
 
     /// The time of the last.

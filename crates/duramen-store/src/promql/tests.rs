@@ -662,3 +662,19 @@ fn a_selector_alone() {
         assert!(parse_selector(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn the_latest_samples_when_windows_end() {
+    let times = [0, 5, 9, 10, 11, 30, 31, 70];
+    for (step, count) in [(10, 6), (0, 1), (7, 3), (1, 60), (100, 2)] {
+        for first_end in [-20, 0, 4, 10, 12, 40, 90] {
+            let windows = Windows { first_end, step, count, range: 1_000 };
+            let ends: Vec<i64> = (0..count).map(|index| windows.end(index)).collect();
+            for (at, &time) in times.iter().enumerate() {
+                let next = times.get(at + 1).copied();
+                let expected = ends.iter().any(|&end| end >= time && next.is_none_or(|next| end < next));
+                assert_eq!(windows.any_ends(time, next), expected, "{windows:?} {time}");
+            }
+        }
+    }
+}

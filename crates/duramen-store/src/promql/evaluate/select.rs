@@ -24,7 +24,9 @@ impl Evaluator<'_> {
     pub(super) fn latest(&mut self, selector: &Selector, times: &Times, asked: Asked) -> Result<Vec<Column>, Error> {
         let windows = self.windows(&selector.when, self.options.lookback_ms.saturating_mul(1_000_000), times);
         let before = self.budget.held();
-        let selected = self.select(&selector.matchers, &windows)?;
+        self.budget.check()?;
+        let selected = self.source.select_latest(&selector.matchers, &windows, &mut self.budget)?;
+        let selected = self.in_order(selected)?;
         let read = self.budget.held().saturating_sub(before);
         let mut columns = Vec::with_capacity(selected.len());
         for series in selected {
@@ -92,10 +94,14 @@ impl Evaluator<'_> {
         Ok(series)
     }
 
-    /// Series in the order of their labels, so that ties are broken alike every time.
     fn select(&mut self, matchers: &[LabelMatcher], windows: &Windows) -> Result<Vec<SeriesSamples>, Error> {
         self.budget.check()?;
-        let mut selected = self.source.select(matchers, windows.first(), windows.last(), &mut self.budget)?;
+        let selected = self.source.select(matchers, windows.first(), windows.last(), &mut self.budget)?;
+        self.in_order(selected)
+    }
+
+    /// Series in the order of their labels, so that ties are broken alike every time.
+    fn in_order(&mut self, mut selected: Vec<SeriesSamples>) -> Result<Vec<SeriesSamples>, Error> {
         self.budget.series(selected.len())?;
         selected.sort_by(|a, b| a.labels.cmp(&b.labels));
         for series in &mut selected {
