@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::chunk::StreamId;
 use crate::core::Core;
 use crate::damage::Noticed;
 use crate::error::Error;
@@ -383,9 +384,16 @@ fn in_memory(
 ) -> BTreeMap<Labels, Vec<Sample>> {
     let mut found: ByStream<Option<Vec<Sample>>> = ByStream::default();
     let named = |id| lock(&core.streams).get(id).map_or_else(|| lost_labels(id), |stream| stream.labels().clone());
+    // Most samples are of series that nobody asked for: a bit tells so, without a name to look up.
+    let known: Vec<_> = lock(&core.streams).iter().cloned().collect();
+    let mut dismissed = StreamBits::default();
+    known.iter().filter(|stream| !selects(stream.labels())).for_each(|stream| dismissed.set(stream.id()));
     for (base, chunk) in chunks {
         let Some(offset) = offset(*base) else { continue };
         for (row, &id) in chunk.streams.iter().enumerate() {
+            if dismissed.has(id) {
+                continue;
+            }
             let own = found.entry(id).or_insert_with(|| selects(&named(id)).then(Vec::new));
             let time = chunk.times[row].saturating_add(offset);
             if let Some(own) = own.as_mut().filter(|_| time >= span.0 && time < span.1) {
@@ -400,6 +408,30 @@ fn in_memory(
     let mut memory: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
     ids.into_iter().for_each(|(id, mut own)| memory.entry(named(id)).or_default().append(&mut own));
     memory
+}
+
+/// A set of streams. Numbers beyond its bound are never in it.
+#[derive(Default)]
+struct StreamBits(Vec<u64>);
+
+impl StreamBits {
+    /// Two megabytes of bits.
+    const BOUND: u32 = 1 << 24;
+
+    fn set(&mut self, id: StreamId) {
+        if id.0 < StreamBits::BOUND {
+            let at = id.0 as usize / 64;
+            if at >= self.0.len() {
+                self.0.resize(at + 1, 0);
+            }
+            self.0[at] |= 1 << (id.0 % 64);
+        }
+    }
+
+    #[inline]
+    fn has(&self, id: StreamId) -> bool {
+        self.0.get(id.0 as usize / 64).is_some_and(|bits| bits >> (id.0 % 64) & 1 == 1)
+    }
 }
 
 impl Iterator for SeriesIter {
