@@ -16,11 +16,15 @@ use std::time::Duration;
 
 use duramen_journal::disk::sim::SimDisk;
 use duramen_journal::disk::{Access, Disk, read_full_at, write_all_at};
-use duramen_store::{Batch, Durability, Level, Store};
+use duramen_store::{Batch, Durability, Level, STALE, Store};
 
-use crate::{DAY, FOLDER, SECOND, START, ask, open, stream};
+use crate::samples::{all, series, series_options};
+use crate::{DAY, FOLDER, SECOND, START, ask, open, open_with, stream};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/store.txt");
+
+/// The same of samples.
+const SAMPLES_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/samples.txt");
 
 /// What a clock says that nobody set.
 const CLOCK_NOT_SET: Duration = Duration::from_secs(100);
@@ -52,6 +56,54 @@ fn workload(disk: &SimDisk) {
     batch.push(&stream(&store, "late"), START - 1, Level::None, b"\xff\x00only the journal has it", &[("a", "b")]);
     store.append(batch, Durability::Now).unwrap().wait().unwrap();
     store.close().unwrap();
+}
+
+/// Series of every shape that has an encoding of its own, in tables and merged ones, late samples, and some that only the journal has.
+fn samples_workload(disk: &SimDisk) {
+    let (store, _) = open_with(disk, &series_options());
+    let mut random = 1u64;
+    let all: Vec<_> = (0..7).map(|number| series(&store, number)).collect();
+    let mut walk = 5_000i64;
+    for step in 0..700i64 {
+        let mut batch = Batch::new();
+        let time = START + step * 10 * SECOND;
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        walk += (random >> 33) as i64 % 21 - 10;
+        let odd = [f64::NAN, STALE, f64::INFINITY, -0.0, f64::MIN_POSITIVE][step as usize % 5];
+        let values = [
+            1.0,
+            (step / 50) as f64,
+            walk as f64 / 100.0,
+            (step * step) as f64,
+            f64::from_bits(0x3ff0_0000_0000_0000 | random >> 12),
+            odd,
+        ];
+        for (own, value) in all.iter().zip(values) {
+            batch.push_sample(own, time, value);
+        }
+        // At times of its own, each third one late and anew.
+        let late = if step % 3 == 2 { START + step * SECOND } else { time + random as i64 % SECOND };
+        batch.push_sample(&all[6], late, step as f64 / 4.0);
+        store.append(batch, Durability::Now).unwrap().wait().unwrap();
+        if step % 200 == 199 {
+            store.flush().unwrap();
+            store.compact().unwrap();
+        }
+    }
+    store.close().unwrap();
+}
+
+/// Every sample, bit by bit: of each series how many, and a sum over times and values in their order.
+fn samples_told(store: &Store) -> String {
+    let mut out = String::new();
+    for (labels, samples) in all(store) {
+        let sum = samples.iter().fold(0u64, |sum, &(time, bits)| {
+            (sum.rotate_left(5) ^ time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(7) ^ bits
+        });
+        let ends = samples.first().zip(samples.last()).expect("none is empty");
+        let _ = writeln!(out, "{labels} {} {sum:016x} {:?} {:?}", samples.len(), ends.0, ends.1);
+    }
+    out
 }
 
 /// Path, length, bytes.
@@ -149,4 +201,28 @@ fn version_1() {
     assert!(report.lost_tables.is_empty() && report.unreadable.is_empty() && report.outage.is_none(), "{report}");
     assert!(told(&store) == expected, "other rows:\n{}", told(&store));
     assert!(report.tables >= 3 && report.replayed > 0, "{report}");
+}
+
+#[test]
+fn version_1_of_samples() {
+    if std::env::var("DURAMEN_REGENERATE").is_ok() {
+        let disk = SimDisk::new(1);
+        samples_workload(&disk);
+        let mut text = String::new();
+        dump(&*disk.world().disk, Path::new(FOLDER), &mut text);
+        let (store, _) = open_with(&disk, &series_options());
+        let _ = write!(text, "\n{}", samples_told(&store));
+        std::fs::write(SAMPLES_FILE, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(SAMPLES_FILE).expect("the golden file is there");
+    let (_, expected) = golden.split_once("\n\n").expect("files, then series");
+    let (store, report) = open_with(&load(&golden), &series_options());
+    assert!(report.lost_tables.is_empty() && report.unreadable.is_empty() && report.outage.is_none(), "{report}");
+    assert!(samples_told(&store) == expected, "other samples:\n{}", samples_told(&store));
+    assert!(report.table_samples > 1_000 && report.replayed_samples > 0, "{report}");
+    // And what is read is what was written.
+    let disk = SimDisk::new(1);
+    samples_workload(&disk);
+    let (store, _) = open_with(&disk, &series_options());
+    assert!(samples_told(&store) == expected, "this code writes other samples:\n{}", samples_told(&store));
 }
