@@ -59,9 +59,6 @@ fn make(shared: &Shared, to: &Path, given: &[u8]) -> Result<String, (StatusCode,
     if !to.is_absolute() {
         return Err((StatusCode::BAD_REQUEST, format!("{} is no absolute path", to.display())));
     }
-    if shared.report.get().is_none() {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, duramen_store::Error::Opening.to_string()));
-    }
     let _one = match RUNNING.try_lock() {
         Ok(guard) => guard,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

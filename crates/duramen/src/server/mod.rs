@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -194,13 +194,21 @@ fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
         .with_state(shared)
 }
 
-/// Marks what is answered while the journal is still being read: it may lack what is not read yet.
+/// Marks what is answered while the journal is still being read: it may lack what is not read yet. What is sent is refused before
+/// anything of it is compared with what is stored: a client's position that is not read yet would let the same body in twice.
 async fn tell_opening(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let opening = shared.report.get().is_none();
-    let mut response = next.run(request).await;
-    if opening {
-        response.headers_mut().insert(OPENING_HEADER, HeaderValue::from_static("1"));
+    if shared.report.get().is_some() {
+        return next.run(request).await;
     }
+    let path = request.uri().path();
+    let asks = request.method() == Method::GET || path.starts_with("/api/v1/") && path != "/api/v1/write";
+    let mut response = if asks {
+        next.run(request).await
+    } else {
+        let again = [(header::RETRY_AFTER, "1")];
+        (again, refuse(StatusCode::SERVICE_UNAVAILABLE, duramen_store::Error::Opening.to_string())).into_response()
+    };
+    response.headers_mut().insert(OPENING_HEADER, HeaderValue::from_static("1"));
     response
 }
 
