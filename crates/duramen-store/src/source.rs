@@ -34,6 +34,33 @@ impl Store {
         let selects = |labels: &Labels| matchers.iter().all(|matcher| passes(labels, matcher));
         SeriesIter::with(self.core(), selects, (first, last.saturating_add(1)))
     }
+
+    /// Series by matchers, in a span whose end counts, with the samples that are wanted: told their time and the next one's.
+    fn held(
+        &self,
+        matchers: &[LabelMatcher],
+        (first, last): (Nanoseconds, Nanoseconds),
+        budget: &mut Budget<'_>,
+        wanted: impl Fn(Nanoseconds, Option<Nanoseconds>) -> bool,
+    ) -> Result<Vec<SeriesSamples>, Error> {
+        let mut asked = self.matching(matchers, first, last)?;
+        budget.series(asked.remaining())?;
+        let mut all = Vec::with_capacity(asked.remaining());
+        // What a block holds is known before it is read.
+        while let Some(most) = asked.next_samples_max() {
+            budget.samples(most)?;
+            let Some(own) = asked.next() else { break };
+            let own = own?;
+            let later = own.samples.iter().skip(1).map(|sample| Some(sample.time)).chain([None]);
+            let kept = own.samples.iter().zip(later).filter(|(sample, next)| wanted(sample.time, *next));
+            let (times, values): (Vec<_>, Vec<_>) = kept.map(|(sample, _)| (sample.time, sample.value)).unzip();
+            budget.release(most.saturating_sub(times.len()));
+            if !times.is_empty() {
+                all.push(SeriesSamples { labels: LabelSet::new(own.labels.iter()), times, values });
+            }
+        }
+        Ok(all)
+    }
 }
 
 impl Source for Store {
@@ -44,24 +71,7 @@ impl Source for Store {
         last: i64,
         budget: &mut Budget<'_>,
     ) -> Result<Vec<SeriesSamples>, Error> {
-        let mut asked = self.matching(matchers, first, last)?;
-        budget.series(asked.remaining())?;
-        let mut all = Vec::with_capacity(asked.remaining());
-        // What a block holds is known before it is read.
-        while let Some(most) = asked.next_samples_max() {
-            budget.samples(most)?;
-            let Some(own) = asked.next() else { break };
-            let own = own?;
-            if own.samples.is_empty() {
-                continue;
-            }
-            all.push(SeriesSamples {
-                labels: LabelSet::new(own.labels.iter()),
-                times: own.samples.iter().map(|sample| sample.time).collect(),
-                values: own.samples.iter().map(|sample| sample.value).collect(),
-            });
-        }
-        Ok(all)
+        self.held(matchers, (first, last), budget, |_, _| true)
     }
 
     fn select_latest(
@@ -70,22 +80,7 @@ impl Source for Store {
         windows: &Windows,
         budget: &mut Budget<'_>,
     ) -> Result<Vec<SeriesSamples>, Error> {
-        let mut asked = self.matching(matchers, windows.first(), windows.last())?;
-        budget.series(asked.remaining())?;
-        let mut all = Vec::with_capacity(asked.remaining());
-        while let Some(most) = asked.next_samples_max() {
-            budget.samples(most)?;
-            let Some(own) = asked.next() else { break };
-            let own = own?;
-            let later = own.samples.iter().skip(1).map(|sample| Some(sample.time)).chain([None]);
-            let wanted = own.samples.iter().zip(later).filter(|(sample, next)| windows.any_ends(sample.time, *next));
-            let (times, values): (Vec<_>, Vec<_>) = wanted.map(|(sample, _)| (sample.time, sample.value)).unzip();
-            budget.release(most.saturating_sub(times.len()));
-            if !times.is_empty() {
-                all.push(SeriesSamples { labels: LabelSet::new(own.labels.iter()), times, values });
-            }
-        }
-        Ok(all)
+        self.held(matchers, (windows.first(), windows.last()), budget, |time, next| windows.any_ends(time, next))
     }
 
     fn summaries(

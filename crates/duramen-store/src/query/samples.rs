@@ -384,8 +384,13 @@ fn in_memory(
 ) -> BTreeMap<Labels, Vec<Sample>> {
     let mut found: ByStream<Option<Vec<Sample>>> = ByStream::default();
     let named = |id| lock(&core.streams).get(id).map_or_else(|| lost_labels(id), |stream| stream.labels().clone());
-    // Most samples are of series that nobody asked for: a bit tells so, without a name to look up.
-    let known: Vec<_> = lock(&core.streams).iter().cloned().collect();
+    // Most samples are of series that nobody asked for: a bit tells so, without a name to look up. For few samples it is not worth
+    // a look at every name.
+    let rows: usize = chunks.iter().map(|(_, chunk)| chunk.streams.len()).sum();
+    let known: Vec<_> = {
+        let streams = lock(&core.streams);
+        if rows > streams.len() { streams.iter().cloned().collect() } else { Vec::new() }
+    };
     let mut dismissed = StreamBits::default();
     known.iter().filter(|stream| !selects(stream.labels())).for_each(|stream| dismissed.set(stream.id()));
     for (base, chunk) in chunks {
