@@ -18,14 +18,14 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
     if shared.report.get().is_none() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, duramen_store::Error::Opening.to_string());
     }
-    let journal = shared.store.stats().journal;
-    if journal.poisoned {
+    let stats = shared.store.stats();
+    if stats.journal.poisoned {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "the journal has failed: nothing is taken until the daemon is restarted",
         );
     }
-    if journal.no_space {
+    if stats.journal.no_space || stats.space_short {
         return refuse(StatusCode::INSUFFICIENT_STORAGE, "the disk is full: nothing is taken until there is space");
     }
     "ok\n".into_response()
