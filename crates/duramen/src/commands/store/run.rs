@@ -48,6 +48,8 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     let public = server::Public::of(&config.http)?;
     let options = config.store.options();
     let extra = other_inputs(arguments, &config)?;
+    // Before the store is opened, which may take a while: unhandled, each of them ends the process.
+    let signals = power::signals::install().context("cannot handle the power's signals")?;
     // Whoever asks after a power cut is answered while the journal is still being read; inputs start behind it.
     let mut serving = Err(anyhow::anyhow!("the store was not handed out"));
     let (_, report) = super::open_serving(&folder, &options, |store| {
@@ -60,7 +62,6 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
     })?;
     let mut daemon = serving?;
     daemon.opened(report);
-    let signals = power::signals::install().context("cannot handle the power's signals")?;
     start_power(&mut daemon, arguments, signals)?;
     daemon.spawn("pace", {
         let shared = daemon.shared.clone();
