@@ -177,6 +177,11 @@ fn what_promql_cannot_answer_is_refused_with_its_place() {
     for place in ["labels", "label/__name__/values", "metadata", "series?match[]=up"] {
         assert_eq!(ask(&collector, &format!("/api/v1/{place}"))["status"], "success", "{place}");
     }
+    // The command points at the place.
+    let output = run_command(&mut command(&["query", "--promql", "sum(load))"]), b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(matches!(lines[..], [_, "sum(load))", mark] if mark.trim_end() == "         ^"), "{said}");
     collector.stop();
 }
 

@@ -43,7 +43,7 @@ pub fn run(arguments: &Ask) -> anyhow::Result<Exit> {
         "which series? For example: duramen query --promql 'rate(http_requests_total[5m])'"
     );
     // So that a bad one is told of the same way, whoever answers.
-    let parsed = Expression::parse(&expression).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let parsed = Expression::parse(&expression)?;
     let when = when(arguments)?;
     let daemon = match &arguments.url {
         Some(url) => Some(Daemon::at(url)),
@@ -105,7 +105,7 @@ fn ask_store(arguments: &Ask, expression: &Expression, when: &When) -> anyhow::R
         When::At(time) => expression.instant(&store, *time, &options).map(|answer| show_answer(&answer)),
         When::Over(range) => expression.range(&store, *range, &options).map(|series| show_matrix(&series)),
     };
-    let text = text.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let text = text?;
     store.close()?;
     serde_json::from_str(&text).context("an answer is JSON")
 }
