@@ -221,8 +221,9 @@ impl Core {
     }
 
     fn measured(&self, rule: &Downsampling, span: (Nanoseconds, Nanoseconds)) -> Result<SeriesIter, Error> {
-        let selects = |labels: &Labels| labels.get(DOWNSAMPLE_LABEL).is_none() && rule.selector.selects(labels);
-        SeriesIter::with(self, selects, span)
+        let meant = rule.selector.selection();
+        let measured = |labels: &Labels| labels.get(DOWNSAMPLE_LABEL).is_none();
+        SeriesIter::with(self, &meant.and(measured), span)
     }
 
     fn first_sample(&self, rule: &Downsampling, due: Nanoseconds) -> Result<Option<Nanoseconds>, Error> {

@@ -44,6 +44,7 @@ mod labels;
 mod memtable;
 mod open;
 mod options;
+mod postings;
 mod power;
 #[cfg(feature = "promql")]
 pub mod promql;

@@ -2,8 +2,10 @@
 //! answered from blocks' summaries alone.
 
 use crate::labels::Labels;
+use crate::postings::Selection;
 use crate::promql::{
-    Budget, Error, LabelMatcher, LabelSet, SeriesSamples, SeriesSummaries, Source, Summary as WindowSummary, Windows,
+    Budget, Error, LabelMatcher, LabelSet, MatchOperator, SeriesSamples, SeriesSummaries, Source,
+    Summary as WindowSummary, Windows,
 };
 use crate::query::SeriesIter;
 use crate::row::Nanoseconds;
@@ -31,8 +33,15 @@ impl Store {
     ) -> Result<SeriesIter, crate::Error> {
         let passes =
             |labels: &Labels, matcher: &LabelMatcher| matcher.matches_value(labels.get(&matcher.name).unwrap_or(""));
-        let selects = |labels: &Labels| matchers.iter().all(|matcher| passes(labels, matcher));
-        SeriesIter::with(self.core(), selects, (first, last.saturating_add(1)))
+        let mut selection = Selection::new(|labels| matchers.iter().all(|matcher| passes(labels, matcher)));
+        for LabelMatcher { name, operator, value } in matchers {
+            match operator {
+                MatchOperator::Equal => selection.demand(name, &[value]),
+                MatchOperator::Matches(_) => selection.demand_matching(name, value),
+                MatchOperator::NotEqual | MatchOperator::MatchesNot(_) => {}
+            }
+        }
+        SeriesIter::with(self.core(), &selection, (first, last.saturating_add(1)))
     }
 
     /// Series by matchers, in a span whose end counts, with the samples that are wanted: told their time and the next one's.

@@ -11,6 +11,7 @@ use duramen_journal::Sequence;
 use crate::chunk::StreamId;
 use crate::error::Error;
 use crate::labels::Labels;
+use crate::postings::{Postings, Selection};
 
 /// A stream of a store, to append to. Cheap to clone; keep it as long as rows of it come.
 #[derive(Clone)]
@@ -68,6 +69,12 @@ pub(crate) struct Streams {
     by_labels: BTreeMap<Labels, Stream>,
     by_id: BTreeMap<StreamId, Stream>,
     next: u32,
+    /// The numbers in `by_id`.
+    known: StreamBits,
+    /// Which of them have which labels: of those below `indexed`, and of some that are forgotten.
+    postings: Postings,
+    indexed: u32,
+    forgotten: u32,
 }
 
 impl Streams {
@@ -89,7 +96,38 @@ impl Streams {
         let stream = Stream { named: Arc::new(Named { id, labels: labels.clone(), defined, used }) };
         self.by_labels.insert(labels, stream.clone());
         self.by_id.insert(id, stream.clone());
+        self.known.set(id);
+        if id.0 < self.indexed {
+            self.index_anew();
+        }
         stream
+    }
+
+    fn index_anew(&mut self) {
+        (self.postings, self.indexed, self.forgotten) = (Postings::default(), 0, 0);
+    }
+
+    /// The streams that are known and that a selection does not mean. `None`: it demands no label by which to find the others.
+    pub fn dismissed(&mut self, selection: &Selection<'_>) -> Option<StreamBits> {
+        if !selection.demands_labels() {
+            return None;
+        }
+        // Numbers beyond are in no set, so that whoever has one is looked at on its own.
+        let end = self.next.min(StreamBits::BOUND);
+        if self.indexed < end {
+            for (id, stream) in self.by_id.range(StreamId(self.indexed)..StreamId(end)) {
+                self.postings.add(id.0, stream.labels());
+            }
+            self.postings.settle();
+            self.indexed = end;
+        }
+        let mut dismissed = self.known.clone();
+        for id in self.postings.candidates(selection)?.into_iter().map(StreamId) {
+            if self.by_id.get(&id).is_some_and(|stream| selection.selects(stream.labels())) {
+                dismissed.clear(id);
+            }
+        }
+        Some(dismissed)
     }
 
     /// A definition that the journal holds.
@@ -127,8 +165,45 @@ impl Streams {
             if !keep && shares == 2 {
                 self.by_labels.remove(stream.labels());
             }
+            if !keep {
+                self.known.clear(*id);
+                self.forgotten += u32::from(id.0 < self.indexed);
+            }
             keep
         });
+        if self.forgotten as usize > self.by_id.len() {
+            self.index_anew();
+        }
+    }
+}
+
+/// A set of streams. Numbers beyond its bound are never in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamBits(Vec<u64>);
+
+impl StreamBits {
+    /// Two megabytes of bits.
+    const BOUND: u32 = 1 << 24;
+
+    pub fn set(&mut self, id: StreamId) {
+        if id.0 < StreamBits::BOUND {
+            let at = id.0 as usize / 64;
+            if at >= self.0.len() {
+                self.0.resize(at + 1, 0);
+            }
+            self.0[at] |= 1 << (id.0 % 64);
+        }
+    }
+
+    pub fn clear(&mut self, id: StreamId) {
+        if let Some(bits) = self.0.get_mut(id.0 as usize / 64) {
+            *bits &= !(1 << (id.0 % 64));
+        }
+    }
+
+    #[inline]
+    pub fn has(&self, id: StreamId) -> bool {
+        self.0.get(id.0 as usize / 64).is_some_and(|bits| bits >> (id.0 % 64) & 1 == 1)
     }
 }
 
@@ -170,5 +245,33 @@ mod tests {
         assert_eq!(streams.name(&labels("b"), 9).unwrap().id(), StreamId(10));
         streams.forget(1);
         assert_eq!(streams.len(), 0);
+    }
+
+    #[test]
+    fn streams_are_found_by_label_whatever_became_of_others() {
+        let named = |at: u32| Labels::new([("app", format!("a{}", at % 10)), ("n", at.to_string())]).unwrap();
+        let selected = |streams: &mut Streams, app: &str| {
+            let mut selection = Selection::new(|labels: &Labels| labels.get("app") == Some(app));
+            selection.demand("app", &[app]);
+            let dismissed = streams.dismissed(&selection).unwrap();
+            let found: Vec<_> = streams.by_id.keys().filter(|id| !dismissed.has(**id)).map(|id| id.0).collect();
+            let scanned = streams.iter().filter(|stream| selection.selects(stream.labels()));
+            assert_eq!(found, scanned.map(|stream| stream.id().0).collect::<Vec<_>>());
+            found
+        };
+        let mut streams = Streams::default();
+        assert!(streams.dismissed(&Selection::new(|_| true)).is_none());
+        let mut held: Vec<_> = (0..50).map(|at| streams.name(&named(at), 100).unwrap()).collect();
+        assert_eq!(selected(&mut streams, "a3"), [3, 13, 23, 33, 43]);
+        held.extend((50..60).map(|at| streams.name(&named(at), 100).unwrap()));
+        assert_eq!(selected(&mut streams, "a3"), [3, 13, 23, 33, 43, 53], "what came after the index was made");
+        held.truncate(20);
+        streams.forget(1);
+        assert_eq!(selected(&mut streams, "a3"), [3, 13], "what was forgotten is not meant");
+        streams.define(StreamId(5), Labels::new([("app", "a3")]).unwrap(), 9);
+        assert_eq!(selected(&mut streams, "a3"), [3, 5, 13], "a number that means another stream now");
+        let far = StreamId(StreamBits::BOUND + 7);
+        streams.define(far, labels("a3"), 9);
+        assert_eq!(selected(&mut streams, "a3"), [3, 5, 13, far.0], "beyond the bound nothing is dismissed");
     }
 }

@@ -7,6 +7,7 @@ use crate::format::table::filter::{hash, is_token_byte, tokens};
 use std::fmt;
 
 use crate::labels::Labels;
+use crate::postings::Selection;
 use crate::row::Fields;
 
 /// How a value is compared.
@@ -75,6 +76,19 @@ impl Selector {
     /// Whether a stream is meant.
     pub fn selects(&self, labels: &Labels) -> bool {
         self.matchers.iter().all(|matcher| matcher.passes(labels.get(&matcher.name)))
+    }
+
+    /// As a test, with the labels that it demands.
+    pub(crate) fn selection(&self) -> Selection<'_> {
+        let mut selection = Selection::new(|labels| self.selects(labels));
+        for Matcher { name, operator, value, .. } in &self.matchers {
+            match operator {
+                Operator::Equal => selection.demand(name, &[value]),
+                Operator::Matches => selection.demand_matching(name, value),
+                Operator::NotEqual | Operator::NotMatches => {}
+            }
+        }
+        selection
     }
 }
 

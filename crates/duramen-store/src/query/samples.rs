@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::chunk::StreamId;
 use crate::core::Core;
 use crate::damage::Noticed;
 use crate::error::Error;
@@ -14,12 +13,14 @@ use crate::format::chain::ByStream;
 use crate::format::table::samples::{BlockSummary, SampleStream, TimesColumn};
 use crate::labels::Labels;
 use crate::lock;
+use crate::postings::Selection;
 use crate::query::Selector;
 use crate::row::{Nanoseconds, TimeBase};
 use crate::sample::{Sample, SampleChunk, is_stale};
 use crate::seal::lost_labels;
 use crate::seal::samples::settle;
 use crate::store::Store;
+use crate::stream::StreamBits;
 use crate::table::Table;
 use crate::view::Live;
 
@@ -150,7 +151,9 @@ impl Store {
             return Ok(Some(last));
         }
         let everything = (Nanoseconds::MIN, Nanoseconds::MAX);
-        let mut all = SeriesIter::with(core, |own| own == labels, everything)?;
+        let mut selection = Selection::new(|own| own == labels);
+        labels.iter().for_each(|(name, value)| selection.demand(name, &[value]));
+        let mut all = SeriesIter::with(core, &selection, everything)?;
         let last = all.last_of(labels)?;
         if let (Some(sample), Some(id)) = (last, id) {
             let mut view = lock(&core.view);
@@ -165,11 +168,11 @@ impl Store {
 
 impl SeriesIter {
     fn new(core: &Core, selector: &Selector, span: Span) -> Result<SeriesIter, Error> {
-        SeriesIter::with(core, |labels| selector.selects(labels), span)
+        SeriesIter::with(core, &selector.selection(), span)
     }
 
-    /// As [`Store::samples`], of the series that a test selects.
-    pub(crate) fn with(core: &Core, selects: impl Fn(&Labels) -> bool, span: Span) -> Result<SeriesIter, Error> {
+    /// As [`Store::samples`], of the series of a selection.
+    pub(crate) fn with(core: &Core, selection: &Selection<'_>, span: Span) -> Result<SeriesIter, Error> {
         // What cannot be appended is no reason not to answer.
         let _ = core.append_staged();
         core.settle(&mut lock(&core.write));
@@ -190,7 +193,7 @@ impl SeriesIter {
         let mut all = SeriesIter {
             span,
             names: Vec::new().into_iter(),
-            memory: in_memory(core, &chunks, &selects, &offset, span),
+            memory: in_memory(core, &chunks, selection, &offset, span),
             parts: Vec::new(),
             damaged: Vec::new(),
             noticed: core.noticed.clone(),
@@ -212,9 +215,8 @@ impl SeriesIter {
         }
         all.parts.sort_by_key(|part| part.live.entry.age());
         for part in &all.parts {
-            for series in &part.table.index.series {
-                if !names.contains(&series.labels) && selects(&series.labels) && !part.meeting(series, span).is_empty()
-                {
+            for series in part.table.series(selection) {
+                if !names.contains(&series.labels) && !part.meeting(series, span).is_empty() {
                     names.insert(series.labels.clone());
                 }
             }
@@ -232,13 +234,7 @@ impl SeriesIter {
     pub(crate) fn first_time(&self) -> Option<Nanoseconds> {
         let memory = self.memory.values().flatten().map(|sample| sample.time);
         let blocks = self.parts.iter().flat_map(|part| {
-            // Asked of few series: looking at all of a table's is what asking has done already.
-            let known = part
-                .table
-                .index
-                .series
-                .iter()
-                .filter(|series| self.names.as_slice().binary_search(&series.labels).is_ok());
+            let known = self.names.as_slice().iter().filter_map(|labels| part.series(labels));
             known.flat_map(|series| part.meeting(series, self.span)).map(|(_, column)| column.first.max(self.span.0))
         });
         memory.chain(blocks).min()
@@ -378,28 +374,20 @@ impl SeriesIter {
 fn in_memory(
     core: &Core,
     chunks: &[(TimeBase, Arc<SampleChunk>)],
-    selects: &impl Fn(&Labels) -> bool,
+    selection: &Selection<'_>,
     offset: &impl Fn(TimeBase) -> Option<Nanoseconds>,
     span: Span,
 ) -> BTreeMap<Labels, Vec<Sample>> {
     let mut found: ByStream<Option<Vec<Sample>>> = ByStream::default();
     let named = |id| lock(&core.streams).get(id).map_or_else(|| lost_labels(id), |stream| stream.labels().clone());
-    // Most samples are of series that nobody asked for: a bit tells so, without a name to look up. For few samples it is not worth
-    // a look at every name.
-    let rows: usize = chunks.iter().map(|(_, chunk)| chunk.streams.len()).sum();
-    let known: Vec<_> = {
-        let streams = lock(&core.streams);
-        if rows > streams.len() { streams.iter().cloned().collect() } else { Vec::new() }
-    };
-    let mut dismissed = StreamBits::default();
-    known.iter().filter(|stream| !selects(stream.labels())).for_each(|stream| dismissed.set(stream.id()));
+    let dismissed = dismissed(core, selection, chunks.iter().map(|(_, chunk)| chunk.streams.len()).sum());
     for (base, chunk) in chunks {
         let Some(offset) = offset(*base) else { continue };
         for (row, &id) in chunk.streams.iter().enumerate() {
             if dismissed.has(id) {
                 continue;
             }
-            let own = found.entry(id).or_insert_with(|| selects(&named(id)).then(Vec::new));
+            let own = found.entry(id).or_insert_with(|| selection.selects(&named(id)).then(Vec::new));
             let time = chunk.times[row].saturating_add(offset);
             if let Some(own) = own.as_mut().filter(|_| time >= span.0 && time < span.1) {
                 own.push(Sample { time, value: chunk.values[row] });
@@ -415,28 +403,21 @@ fn in_memory(
     memory
 }
 
-/// A set of streams. Numbers beyond its bound are never in it.
-#[derive(Default)]
-struct StreamBits(Vec<u64>);
-
-impl StreamBits {
-    /// Two megabytes of bits.
-    const BOUND: u32 = 1 << 24;
-
-    fn set(&mut self, id: StreamId) {
-        if id.0 < StreamBits::BOUND {
-            let at = id.0 as usize / 64;
-            if at >= self.0.len() {
-                self.0.resize(at + 1, 0);
-            }
-            self.0[at] |= 1 << (id.0 % 64);
-        }
-    }
-
-    #[inline]
-    fn has(&self, id: StreamId) -> bool {
-        self.0.get(id.0 as usize / 64).is_some_and(|bits| bits >> (id.0 % 64) & 1 == 1)
-    }
+/// Series of which it is known beforehand that they are not meant. Most samples in memory are of such: a bit tells so, without a
+/// name to look up.
+fn dismissed(core: &Core, selection: &Selection<'_>, rows: usize) -> StreamBits {
+    let found = lock(&core.streams).dismissed(selection);
+    found.unwrap_or_else(|| {
+        let known: Vec<_> = {
+            let streams = lock(&core.streams);
+            // For few samples it is not worth a look at every name.
+            if rows > streams.len() { streams.iter().cloned().collect() } else { Vec::new() }
+        };
+        let mut dismissed = StreamBits::default();
+        let others = known.iter().filter(|stream| !selection.selects(stream.labels()));
+        others.for_each(|stream| dismissed.set(stream.id()));
+        dismissed
+    })
 }
 
 impl Iterator for SeriesIter {

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use duramen_journal::disk::{Access, Disk, DiskFile, read_full_at};
 use zstd::dict::DecoderDictionary;
@@ -12,13 +13,17 @@ use crate::error::Error;
 use crate::format::samples::times;
 use crate::format::samples::values;
 use crate::format::table::block::Numbers;
-use crate::format::table::samples::{Part, SampleBlock, TimesColumn};
+use crate::format::table::samples::{Part, SampleBlock, SampleStream, TimesColumn};
 use crate::format::table::{
     Binding, BlockEntry, Fault, HEADER_BYTES, Index, Section, StreamEntry, TRAILER_BYTES, Trailer, VERSION,
     check_header,
 };
+use crate::postings::{Postings, Selection};
 use crate::row::{Fields, Nanoseconds};
 use crate::table;
+
+/// Fewer series are looked at one by one.
+const INDEXED_SERIES_MIN: usize = 256;
 
 /// An open table.
 pub(crate) struct Table {
@@ -27,6 +32,8 @@ pub(crate) struct Table {
     pub bytes: u64,
     pub index: Index,
     file: Box<dyn DiskFile>,
+    /// Which of the series have which labels; made when first asked.
+    postings: OnceLock<Postings>,
 }
 
 /// A block's rows.
@@ -92,7 +99,26 @@ impl Table {
         if filters_offset + u64::from(filters.stored) != trailer.index_offset {
             return Err(damaged(trailer.index_offset, "the filters' place does not meet the index"));
         }
-        Ok(Table { binding, path, bytes, index, file })
+        Ok(Table { binding, path, bytes, index, file, postings: OnceLock::new() })
+    }
+
+    /// The series that a selection means, sorted by labels.
+    pub fn series(&self, selection: &Selection<'_>) -> Vec<&SampleStream> {
+        let all = &self.index.series;
+        let indexed = selection.demands_labels() && all.len() >= INDEXED_SERIES_MIN;
+        let postings = indexed.then(|| {
+            self.postings.get_or_init(|| {
+                let mut postings = Postings::default();
+                all.iter().enumerate().for_each(|(at, series)| postings.add(at as u32, &series.labels));
+                postings.settle();
+                postings
+            })
+        });
+        let meant = |series: &&SampleStream| selection.selects(&series.labels);
+        match postings.and_then(|postings| postings.candidates(selection)) {
+            Some(candidates) => candidates.into_iter().map(|at| &all[at as usize]).filter(meant).collect(),
+            None => all.iter().filter(meant).collect(),
+        }
     }
 
     fn place(&self) -> Place<'_> {

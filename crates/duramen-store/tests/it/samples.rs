@@ -330,3 +330,57 @@ fn a_store_that_is_being_opened_answers_and_takes_nothing() {
     assert_eq!(all(&store).values().map(Vec::len).sum::<usize>(), 2);
     assert_eq!(store.last(own.labels()).expect("asked"), Some(Sample { time: START + SECOND, value: 2.0 }));
 }
+
+#[test]
+fn selectors_find_among_many_series_what_looking_at_all_finds() {
+    let disk = SimDisk::new(17);
+    let labels = |at: i64| {
+        let host = format!("web-{}", at % 100);
+        let name = ["load", "temperature", "up"][at as usize % 3];
+        Labels::new([("__name__", name.to_string()), ("core", at.to_string()), ("host", host)]).expect("good labels")
+    };
+    let write = |store: &Store, series: std::ops::Range<i64>| {
+        let mut batch = Batch::new();
+        for at in series {
+            batch.push_sample(&store.stream(&labels(at)).expect("room"), START + at, at as f64);
+        }
+        store.append(batch, Durability::Now).expect("taken").wait().expect("durable");
+    };
+    let questions = [
+        ("core", Operator::Equal, "77"),
+        ("core", Operator::Matches, "3|77|701|x"),
+        ("host", Operator::Equal, "web-5"),
+        ("host", Operator::Matches, "(web-5|web-50)"),
+        ("host", Operator::Matches, "web-5.*"),
+        ("host", Operator::NotEqual, "web-5"),
+        ("core", Operator::Equal, "none"),
+        ("missing", Operator::Equal, ""),
+        ("missing", Operator::Matches, "|web"),
+    ];
+    let check = |store: &Store, written: i64| {
+        let asked = |matchers: Vec<Matcher>| {
+            let selector = Selector { matchers };
+            let found = store.series(&selector, i64::MIN, i64::MAX).expect("asked");
+            let mut expected: Vec<_> = (0..written).map(labels).filter(|labels| selector.selects(labels)).collect();
+            expected.sort();
+            assert_eq!(found, expected, "{selector}");
+        };
+        for (name, operator, value) in questions {
+            let matcher = Matcher::new(name, operator, value).expect("a matcher");
+            asked(vec![matcher.clone()]);
+            asked(vec![Matcher::new("__name__", Operator::Equal, "load").expect("a matcher"), matcher]);
+        }
+        let last = store.last(&labels(77)).expect("asked");
+        assert_eq!(last, Some(Sample { time: START + 77, value: 77.0 }));
+    };
+    let (store, _) = open_with(&disk, &series_options());
+    write(&store, 0..400);
+    check(&store, 400);
+    store.flush().expect("flushed");
+    check(&store, 400);
+    write(&store, 400..800);
+    check(&store, 800);
+    drop(store);
+    let (store, _) = open_with(&disk, &series_options());
+    check(&store, 800);
+}
