@@ -1,9 +1,11 @@
-//! Log lines into a store, and what the store then costs and answers: Duramen's store beside the raw file, `zstd -3` of it and, with
-//! `--features peers`, fjall. Owns the order and the table; [`corpus`] makes the lines, [`systems`] are what is measured.
+//! Log lines into a store, and what the store then costs and answers: Duramen's store beside the raw file, `zstd -3` of it, rsyslog
+//! where it is installed and, with `--features peers`, fjall. Owns the order and the table; [`corpus`] makes the lines, [`systems`]
+//! are what is measured.
 //!
 //! Each system runs in a process of its own, so that its memory and its device bytes are its own.
 
 mod corpus;
+mod rsyslog;
 mod systems;
 
 use std::path::{Path, PathBuf};
@@ -82,7 +84,7 @@ fn measure(corpus: Option<PathBuf>, lines: u64, scratch: &Path) -> Outcome<()> {
     };
     let bytes = std::fs::metadata(&corpus)?.len();
     let mut columns = Vec::new();
-    for system in systems::NAMES {
+    for system in systems::names() {
         let folder = scratch.join("data");
         std::fs::create_dir(&folder)?;
         // What others wrote must not be written on this one's time.
@@ -101,7 +103,7 @@ fn measure(corpus: Option<PathBuf>, lines: u64, scratch: &Path) -> Outcome<()> {
             let (name, value) = line.rsplit_once(' ').ok_or("a figure has a name and a value")?;
             figures.put(name, value.parse()?);
         }
-        columns.push((*system, figures));
+        columns.push((system, figures));
         std::fs::remove_dir_all(&folder)?;
     }
     println!("{:.0} MB of lines, durable every {} lines\n", bytes as f64 / 1e6, systems::BATCH);

@@ -8,17 +8,22 @@ use std::time::{Duration, Instant};
 use duramen_store::{Batch, Durability, Labels, Level, Power, Query, Store, Stream};
 
 use crate::corpus::{RARE, REGEX};
-use crate::{Figures, Outcome};
+use crate::{Figures, Outcome, rsyslog};
 
 /// Lines that are made durable together.
 pub const BATCH: usize = 1_000;
 
-/// The systems, in the order of the table.
-pub const NAMES: &[&str] = if cfg!(feature = "peers") {
-    &["raw file, fdatasync", "zstd -3 of the file", "duramen-store", "fjall 3.1"]
-} else {
-    &["raw file, fdatasync", "zstd -3 of the file", "duramen-store"]
-};
+/// The systems, in the order of the table: those that this build and this machine have.
+pub fn names() -> Vec<&'static str> {
+    let mut names = vec!["raw file, fdatasync", "zstd -3 of the file", "duramen-store"];
+    if cfg!(feature = "peers") {
+        names.push("fjall 3.1");
+    }
+    if rsyslog::is_here() {
+        names.push(rsyslog::NAME);
+    }
+    names
+}
 
 /// The figures, and how many digits they have behind the point.
 pub const FIGURES: &[(&str, usize)] = &[
@@ -49,6 +54,7 @@ pub fn run(system: &str, corpus: &Path, folder: &Path) -> Outcome<Figures> {
         "raw file, fdatasync" => raw(corpus, folder, &mut figures)?,
         "zstd -3 of the file" => zstd(corpus, folder, &mut figures)?,
         "duramen-store" => return duramen(corpus, folder, figures),
+        rsyslog::NAME => return rsyslog::run(corpus, folder, figures),
         #[cfg(feature = "peers")]
         "fjall 3.1" => fjall(corpus, folder, &mut figures)?,
         other => return Err(format!("{other} is no system").into()),
@@ -60,7 +66,7 @@ pub fn run(system: &str, corpus: &Path, folder: &Path) -> Outcome<Figures> {
 }
 
 /// Gives the lines of a file in batches.
-fn batches(corpus: &Path, take: &mut dyn FnMut(&[Vec<u8>]) -> Outcome<()>) -> Outcome<usize> {
+pub(crate) fn batches(corpus: &Path, take: &mut dyn FnMut(&[Vec<u8>]) -> Outcome<()>) -> Outcome<usize> {
     let mut reader = BufReader::with_capacity(1 << 20, std::fs::File::open(corpus)?);
     let mut lines = vec![Vec::new(); BATCH];
     let mut total = 0;
@@ -84,7 +90,7 @@ fn batches(corpus: &Path, take: &mut dyn FnMut(&[Vec<u8>]) -> Outcome<()>) -> Ou
     }
 }
 
-fn rate(figures: &mut Figures, lines: usize, took: Duration) {
+pub(crate) fn rate(figures: &mut Figures, lines: usize, took: Duration) {
     figures.put("lines a second, thousands", lines as f64 / took.as_secs_f64() / 1e3);
 }
 
@@ -298,7 +304,7 @@ fn bytes_below(folder: &Path) -> Outcome<u64> {
     Ok(bytes)
 }
 
-fn figure(file: &str, name: &str) -> Outcome<u64> {
+pub(crate) fn figure(file: &str, name: &str) -> Outcome<u64> {
     let text = std::fs::read_to_string(file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or("the kernel tells no figure")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
