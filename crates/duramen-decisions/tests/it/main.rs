@@ -1,0 +1,66 @@
+//! The log on its backends: what is stored comes back, in order, once; what may not be is refused and changes nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod checkpoints;
+mod damage;
+mod decisions;
+mod room;
+
+use duramen_decisions::backend::kv::KvBackend;
+use duramen_decisions::backend::memory::MemoryKv;
+use duramen_decisions::{Blake3, FileBasedLog, Log, PersistentLogConfig, RawLayer, Retention};
+use duramen_journal::disk::sim::SimDisk;
+
+pub(crate) const FOLDER: &str = "/log";
+
+pub(crate) type Files = FileBasedLog<Blake3, Vec<u8>, RawLayer>;
+pub(crate) type Memory = Log<Blake3, Vec<u8>, RawLayer, KvBackend<MemoryKv>>;
+
+/// Small segments and chunks, nothing compacted by itself.
+pub(crate) fn config(disk: &SimDisk) -> PersistentLogConfig {
+    let mut config = PersistentLogConfig::new(FOLDER);
+    config.world = disk.world();
+    config.max_segment_size = 64 << 10;
+    config.chunk_size = 4 << 10;
+    config.cache_size = 2000;
+    config.retention = Retention { compact: false, ..Retention::default() };
+    config
+}
+
+pub(crate) fn files(disk: &SimDisk) -> Files {
+    Files::new(config(disk)).expect("it opens")
+}
+
+pub(crate) fn memory(kv: &MemoryKv) -> Memory {
+    let config = config(&SimDisk::new(1));
+    let backend = KvBackend::new(kv.clone(), &config).expect("it opens");
+    Log::on(backend, config).expect("it opens")
+}
+
+/// What a decision of a number says.
+pub(crate) fn decision(seq_no: u64) -> bytes::Bytes {
+    format!("decision {seq_no} {}", "x".repeat(seq_no as usize % 300)).into()
+}
+
+/// The same for a log in files and one in memory.
+#[macro_export]
+macro_rules! on_each_backend {
+    ($name:ident, |$log:ident, $open:ident| $body:block) => {
+        #[test]
+        fn $name() {
+            {
+                let disk = duramen_journal::disk::sim::SimDisk::new(5);
+                let $open = || $crate::files(&disk);
+                let $log = $open();
+                $body
+            }
+            {
+                let kv = duramen_decisions::backend::memory::MemoryKv::default();
+                let $open = || $crate::memory(&kv);
+                let $log = $open();
+                $body
+            }
+        }
+    };
+}

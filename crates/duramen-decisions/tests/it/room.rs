@@ -1,0 +1,67 @@
+//! A full disk: what is refused is gone for readers too, nothing else is harmed, and storing goes on when there is room again.
+
+use duramen_decisions::{Batch, Error, PersistentLog as _, SyncPolicy};
+use duramen_journal::disk::sim::SimDisk;
+
+use crate::{Files, config, decision};
+
+#[test]
+fn what_was_refused_for_want_of_room_is_not_there() {
+    let disk = SimDisk::new(11);
+    let mut own = config(&disk);
+    own.sync_policy = SyncPolicy::Never;
+    let log = Files::new(own.clone()).unwrap();
+    log.store_batch(Batch::new().safety(&"view 1".into()).decision(1, &decision(1))).unwrap().wait().unwrap();
+    disk.set_capacity(Some(disk.used() + 100_000));
+    let (mut stored, mut refused) = (vec![(1, decision(1))], 0);
+    for seq_no in 2..4000 {
+        match log.store_batch(Batch::new().decision(seq_no, &decision(seq_no)).now()) {
+            Ok(completion) => match completion.wait() {
+                Ok(()) => stored.push((seq_no, decision(seq_no))),
+                Err(Error::NoSpace) => refused += 1,
+                Err(error) => panic!("{error}"),
+            },
+            Err(Error::NoSpace) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        if refused > 5 {
+            break;
+        }
+    }
+    assert!(refused > 5 && stored.len() > 50, "{} stored", stored.len());
+    let last = stored.last().unwrap().0;
+    assert_eq!(log.last_contiguous().unwrap(), Some(last), "what was refused does not count");
+    assert_eq!(log.retrieve_decision(last + 1).unwrap(), None);
+    log.store_batch(Batch::new().safety(&"view 2".into())).unwrap().wait().unwrap();
+    disk.set_capacity(None);
+    for seq_no in last + 1..last + 20 {
+        drop(log.store_decision(seq_no, &decision(seq_no)).unwrap());
+    }
+    log.sync().unwrap();
+    assert_eq!(log.last_contiguous().unwrap(), Some(last + 19));
+    drop(log);
+    let log = Files::new(own).unwrap();
+    for (seq_no, expected) in stored {
+        assert_eq!(log.retrieve_decision(seq_no).unwrap(), Some(expected));
+    }
+    assert_eq!(log.last_contiguous().unwrap(), Some(last + 19));
+    assert_eq!(log.retrieve_safety().unwrap(), Some("view 2".into()), "votes have room of their own");
+}
+
+#[test]
+fn a_checkpoint_without_room_leaves_the_last_one_and_can_be_tried_again() {
+    let disk = SimDisk::new(12);
+    let log = Files::new(config(&disk)).unwrap();
+    let state = |at: u64| -> Vec<u8> { (0..60_000u64).map(|own| (own * at % 251) as u8).collect() };
+    log.store_checkpoint(1, &state(3)).unwrap();
+    disk.set_capacity(Some(disk.used() + 20_000));
+    let failed = log.store_checkpoint(2, &state(5));
+    assert!(matches!(failed, Err(Error::NoSpace)), "{failed:?}");
+    assert_eq!(log.retrieve_last_checkpoint().unwrap(), Some((1, state(3))));
+    disk.set_capacity(None);
+    log.store_checkpoint(2, &state(5)).unwrap();
+    drop(log);
+    let log = Files::new(config(&disk)).unwrap();
+    assert_eq!(log.retrieve_last_checkpoint().unwrap(), Some((2, state(5))));
+    assert_eq!(log.retrieve_checkpoint(1).unwrap(), Some(state(3)));
+}
