@@ -65,6 +65,7 @@ mod config;
 mod digest;
 mod error;
 mod gate;
+pub mod inspect;
 mod log;
 mod persistent;
 mod recovery;

@@ -114,7 +114,7 @@ impl<D: Digest, S, CL: ConsensusLayer> FileBasedLog<D, S, CL> {
             Ok(backend) => Log::on(backend, config),
             Err(Error::Journal(error @ duramen_journal::Error::Damaged(_))) => {
                 // What cannot be assessed is told as the journal told it.
-                Err(damage_of_files::<D>(&config).unwrap_or(Error::Journal(error)))
+                Err(damage_of_files(&config).unwrap_or(Error::Journal(error)))
             }
             Err(error) => Err(error),
         }
