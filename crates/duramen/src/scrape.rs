@@ -33,9 +33,7 @@ struct Target {
 /// # Errors
 /// The address is none.
 pub fn run(config: ScrapeConfig, shared: &Arc<Shared>) -> anyhow::Result<()> {
-    let address =
-        config.url.strip_prefix("http://").with_context(|| format!("{}: only http:// is asked", config.url))?;
-    let instance = address.split('/').next().unwrap_or(address).to_string();
+    let instance = config.instance().with_context(|| config.url.clone())?;
     let mut more: Vec<(String, String)> = config.labels.clone().into_iter().collect();
     more.push(("instance".to_string(), instance.clone()));
     let patience = config.interval.0.min(Duration::from_secs(10)).max(Duration::from_millis(100));
