@@ -228,7 +228,7 @@ fn durability(value: &str) -> Durability {
 }
 
 /// The first bad rows, and how many there are.
-fn bad_rows(what: &str, outcome: &Outcome) -> String {
+pub fn bad_rows(what: &str, outcome: &Outcome) -> String {
     let told = outcome.bad.iter().take(BAD_TOLD);
     let mut words: Vec<String> =
         told.map(|bad| format!("{what} {}, column {}: {}", bad.row, bad.column, bad.reason)).collect();
