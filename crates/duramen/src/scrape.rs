@@ -129,7 +129,7 @@ impl Target {
     /// Takes what came.
     fn read(&self, shared: &Shared, format: Format, body: &[u8]) -> anyhow::Result<Found> {
         let mut series = BTreeMap::new();
-        let mut intake = shared.intake("scrape", &self.more, Durability::Policy);
+        let mut intake = shared.intake("scrape", &self.more, Durability::Policy).exporting();
         let take = |sample: &Sample<'_>| {
             intake.take(sample)?;
             if sample.time.is_none() {

@@ -39,6 +39,8 @@ mod power_cut;
 mod raft;
 mod round_trip;
 #[cfg(feature = "daemon")]
+mod scrape;
+#[cfg(feature = "daemon")]
 mod series;
 mod signals;
 #[cfg(feature = "daemon")]
