@@ -185,6 +185,21 @@ fn what_promql_cannot_answer_is_refused_with_its_place() {
     collector.stop();
 }
 
+/// A question once made the store that it did not find, of 17 MB.
+#[test]
+fn a_question_in_promql_makes_no_store() {
+    let folder = Folder::fast();
+    let data = folder.join("nothing");
+    let ask = |words: &[&str]| {
+        let output =
+            run_command(&mut command(&[&["query", "-d", data.to_str().expect("a name")], words].concat()), b"");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = ask(&["--promql", "up"]);
+    assert!(code != Some(0) && !data.exists(), "{code:?} {said}");
+    assert_eq!((code, said), ask(&["up"]));
+}
+
 #[test]
 fn a_body_that_is_no_remote_write_is_refused_and_nothing_panics() {
     let folder = Folder::fast();

@@ -99,7 +99,9 @@ fn ask_daemon(daemon: &Daemon, expression: &str, when: &When) -> anyhow::Result<
 }
 
 fn ask_store(arguments: &Ask, expression: &Expression, when: &When) -> anyhow::Result<Value> {
-    let (store, _) = super::open(&arguments.data.folder, &Options::default())?;
+    let mut options = Options::default();
+    options.journal.create = false;
+    let (store, _) = super::open(&arguments.data.folder, &options)?;
     let options = promql::Options::default();
     let text = match when {
         When::At(time) => expression.instant(&store, *time, &options).map(|answer| show_answer(&answer)),
