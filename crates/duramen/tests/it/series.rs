@@ -200,6 +200,26 @@ fn a_question_in_promql_makes_no_store() {
     assert_eq!((code, said), ask(&["up"]));
 }
 
+/// Without a daemon the place stood below the words; what a daemon said of it was one line.
+#[test]
+fn the_place_of_a_bad_part_is_shown_whoever_answers() {
+    let folder = Folder::fast();
+    let data = folder.join("data");
+    let collector = Collector::start(&data, &IDLE);
+    // Read well, and refused when it is worked out.
+    let expression = "1 + label_replace(vector(1), \"a\", \"b\", \"c\", \"(\")";
+    let ask = || {
+        let data = data.to_str().expect("a name");
+        let output = run_command(&mut command(&["query", "-d", data, "--promql", expression]), b"");
+        assert_ne!(output.status.code(), Some(0));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = ask();
+    collector.stop();
+    assert!(told.lines().count() == 3 && told.trim_end().ends_with('^'), "{told}");
+    assert_eq!(told, ask());
+}
+
 #[test]
 fn a_body_that_is_no_remote_write_is_refused_and_nothing_panics() {
     let folder = Folder::fast();
