@@ -119,8 +119,8 @@ fn time_series(
                 continue;
             }
             let Some(time) = milliseconds.checked_mul(1_000_000) else {
+                // The series' other samples have done nothing wrong.
                 outcome.refuse(row, 1, format!("timestamp \"{milliseconds}\" is out of range"));
-                refused = true;
                 continue;
             };
             refused = !outcome.hand(row, &Sample { series, time: Some(time), value }, each);
