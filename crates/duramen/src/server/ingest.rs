@@ -153,7 +153,7 @@ fn take(shared: &Shared, body: Held, asked: Asked) -> Result<(Receipt, Taken), d
 pub(super) fn status_of(error: &duramen_store::Error) -> StatusCode {
     use duramen_store::Error as E;
     match error {
-        E::InvalidLabels { .. } => StatusCode::BAD_REQUEST,
+        E::InvalidLabels { .. } | E::TimeOutOfRange { .. } => StatusCode::BAD_REQUEST,
         E::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         E::Going => StatusCode::SERVICE_UNAVAILABLE,
         E::TooManyStreams { .. } => StatusCode::TOO_MANY_REQUESTS,
