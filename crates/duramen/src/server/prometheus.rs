@@ -421,16 +421,22 @@ pub fn show_value(value: f64) -> String {
     }
 }
 
-fn put_point(out: &mut String, point: Point) {
-    let milliseconds = point.time.div_euclid(1_000_000);
+/// A time in seconds, exact to the millisecond.
+fn put_time(out: &mut String, time: i64) {
+    let milliseconds = time.div_euclid(1_000_000);
     let (seconds, rest) = (milliseconds.div_euclid(1_000), milliseconds.rem_euclid(1_000));
     let _ = match rest {
-        0 => write!(out, "[{seconds},"),
+        0 => write!(out, "{seconds}"),
         // Before 1970 the parts of a second count backwards.
-        _ if seconds < 0 => write!(out, "[{},", milliseconds as f64 / 1e3),
-        _ => write!(out, "[{seconds}.{rest:03},"),
+        _ if seconds < 0 => write!(out, "{}", milliseconds as f64 / 1e3),
+        _ => write!(out, "{seconds}.{rest:03}"),
     };
-    let _ = write!(out, "\"{}\"]", show_value(point.value));
+}
+
+fn put_point(out: &mut String, point: Point) {
+    out.push('[');
+    put_time(out, point.time);
+    let _ = write!(out, ",\"{}\"]", show_value(point.value));
 }
 
 fn put_labels(out: &mut String, labels: &LabelSet) {
@@ -448,8 +454,9 @@ pub fn show_answer(answer: &Answer) -> String {
             out.push('}');
         }
         Answer::Text(time, text) => {
-            let seconds = *time as f64 / 1e9;
-            out = json!({ "resultType": "string", "result": [seconds, text] }).to_string();
+            out.push_str("{\"resultType\":\"string\",\"result\":[");
+            put_time(&mut out, *time);
+            let _ = write!(out, ",{}]}}", Value::from(text.as_str()));
         }
         Answer::Vector(samples) => {
             out.push_str("{\"resultType\":\"vector\",\"result\":[");
@@ -519,5 +526,10 @@ mod tests {
         assert_eq!(point(1_435_781_430_781_000_000), "[1435781430.781,\"2.5\"]");
         assert_eq!(point(1_435_781_430_000_000_000), "[1435781430,\"2.5\"]");
         assert_eq!(point(1_435_781_430_050_000_000), "[1435781430.050,\"2.5\"]");
+        // A text's time was once 1700002900.2499998.
+        assert_eq!(
+            show_answer(&Answer::Text(1_700_002_900_250_000_000, "a\"b".to_string())),
+            r#"{"resultType":"string","result":[1700002900.250,"a\"b"]}"#
+        );
     }
 }
