@@ -155,7 +155,7 @@ pub async fn remote(
         drop(body);
         let mut intake = shared.intake("remote_write", &[], how);
         let read = remote_write::read(&message, |sample| intake.take(sample), |about| note(&shared, about));
-        let outcome = read.map_err(|error| format!("bad protobuf: {error}"))?;
+        let outcome = read.map_err(|error| error.to_string())?;
         Counters::add(&shared.counters("remote_write").rows, outcome.samples);
         Ok((outcome, intake.finish()))
     };

@@ -171,6 +171,14 @@ fn what_promql_cannot_answer_is_refused_with_its_place() {
         range["error"].as_str().is_some_and(|words| words.contains("11000") || words.contains("points")),
         "{range}"
     );
+    for (place, words) in [
+        ("query=1&timeout=abc", "timeout=abc is no duration"),
+        ("query=1e400", "out of range"),
+        ("query=topk(Inf,vector(1))", "overflows int64"),
+    ] {
+        let answer = ask(&collector, &format!("/api/v1/query?{place}"));
+        assert!(answer["error"].as_str().is_some_and(|told| told.contains(words)), "{place}: {answer}");
+    }
     // Grafana's first questions.
     assert_eq!(ask(&collector, "/api/v1/query?query=1%2B1&time=4")["data"]["result"][1], "2");
     assert_eq!(ask(&collector, "/api/v1/status/buildinfo")["status"], "success");
@@ -233,6 +241,12 @@ fn a_body_that_is_no_remote_write_is_refused_and_nothing_panics() {
     let post = |body: &[u8]| send(&collector.address, "POST", "/api/v1/write", headers, body).expect("an answer");
     let (status, words) = post(&block);
     assert!(status == 204 || status == 400, "{status} {words}");
+    let (status, words) = post(b"\x01\x00\x0b");
+    assert!(status == 400 && words.matches("bad protobuf").count() == 1, "{status} {words}");
+    // A varint of 65 MiB, and enough bytes that it could be true.
+    let large = [&[0x80, 0x80, 0xc0, 0x20][..], &vec![0; 4 << 20]].concat();
+    let (status, words) = post(&large);
+    assert!(status == 413 && words.contains("67108864 bytes when unpacked"), "{status} {words}");
     for _ in 0..200 {
         let mut bad = block.clone();
         for _ in 0..=random.below(3) {
