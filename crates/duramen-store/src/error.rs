@@ -66,6 +66,12 @@ pub enum Error {
         /// The bound.
         max: u64,
     },
+    /// A sample at the last nanosecond that there is: spans of time exclude their end, so that nobody could ever ask for it. Nothing
+    /// was written.
+    TimeOutOfRange {
+        /// The time.
+        time: i64,
+    },
     /// An option is out of its range.
     InvalidOption {
         /// Its name.
@@ -149,6 +155,7 @@ impl fmt::Display for Error {
             Error::TooLarge { what, bytes, max } => {
                 write!(f, "a {what} of {bytes} bytes is over the bound of {max}: split it")
             }
+            Error::TimeOutOfRange { time } => write!(f, "the time {time} of a sample is out of range"),
             Error::InvalidOption { option, reason } => write!(f, "option {option}: {reason}"),
             Error::Broken { cause } => {
                 write!(f, "no rows are sealed any more since a failure ({cause}); reopen the store")

@@ -188,7 +188,7 @@ impl Store {
     /// Waits while the memory for rows is full and a table is being written.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], before anything is written; the journal's; a table's, if there is no more room in memory because
+    /// [`Error::TooLarge`] and [`Error::TimeOutOfRange`], before anything is written; the journal's; a table's, if there is no more room in memory because
     /// none can be written.
     pub fn append(&self, mut batch: Batch, how: Durability) -> Result<Receipt, Error> {
         self.append_drain(&mut batch, how)

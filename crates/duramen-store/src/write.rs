@@ -19,7 +19,7 @@ use crate::format::batch::{KIND_STREAM, LOG, put_stream};
 use crate::format::chain::ChainWriter;
 use crate::lock;
 use crate::memtable::{Columns, Memtable};
-use crate::row::{Arrival, TimeBase};
+use crate::row::{Arrival, Nanoseconds, TimeBase};
 use crate::sample::{SampleChunk, SampleGroup};
 use crate::session::USER;
 use crate::store::Durability;
@@ -79,6 +79,11 @@ impl Writing {
     }
 }
 
+/// Refuses a sample that no question would find.
+pub(crate) fn check_time(time: Nanoseconds) -> Result<(), Error> {
+    if time == Nanoseconds::MAX { Err(Error::TimeOutOfRange { time }) } else { Ok(()) }
+}
+
 impl Core {
     /// Checks a batch against the bounds.
     fn check(&self, batch: &Batch) -> Result<(), Error> {
@@ -97,6 +102,8 @@ impl Core {
         if position > POSITION_BYTES_MAX {
             return Err(Error::TooLarge { what: "position", bytes: position as u64, max: POSITION_BYTES_MAX as u64 });
         }
+        let samples = [&batch.samples, &batch.samples_of_boot].into_iter().flat_map(|chunk| &chunk.times);
+        samples.copied().try_for_each(check_time)?;
         if batch.is_too_long() {
             let max = crate::row::ROWS_PER_RECORD_MAX as u64;
             return Err(Error::TooLarge { what: "batch", bytes: batch.len() as u64, max });

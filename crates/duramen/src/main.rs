@@ -153,6 +153,10 @@ fn words(error: &anyhow::Error) -> String {
     if let Some(error) = error.downcast_ref::<duramen_store::promql::Error>() {
         return error.to_string();
     }
+    #[cfg(feature = "daemon")]
+    if let Some(error) = error.downcast_ref::<commands::store::promql::Refused>() {
+        return error.to_string();
+    }
     one_line(error)
 }
 

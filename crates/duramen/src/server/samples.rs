@@ -4,11 +4,11 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use duramen_store::{Durability, Error, Receipt};
 use serde_json::json;
 
@@ -18,10 +18,13 @@ use crate::input::Counters;
 use crate::samples::time::Unit;
 use crate::samples::{Metadata, Outcome, influx, remote_write};
 use crate::server::ingest::{pairs, status_of};
-use crate::server::{Bodies, read_body, refuse};
+use crate::server::room::{Full, Held, Place};
+use crate::server::{NO_ROOM, no_room, read_body, refuse};
 
 /// Bad lines that an answer names.
 const BAD_TOLD: usize = 5;
+/// The most that deflate makes of a byte.
+const DEFLATE_RATIO_MAX: usize = 1032;
 
 /// In which form errors are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,29 +60,26 @@ impl Form {
 pub async fn write_v1(
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    lines(Form::InfluxV1, shared, parameters, bodies, headers, body).await
+    lines(Form::InfluxV1, shared, parameters, headers, body).await
 }
 
 /// InfluxDB 2's lines: `bucket` stands for `db`.
 pub async fn write_v2(
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    lines(Form::InfluxV2, shared, parameters, bodies, headers, body).await
+    lines(Form::InfluxV2, shared, parameters, headers, body).await
 }
 
 async fn lines(
     form: Form,
     shared: Arc<Shared>,
     parameters: Option<String>,
-    bodies: Bodies,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -95,7 +95,7 @@ async fn lines(
             _ => {}
         }
     }
-    let body = match receive(form, body, &headers, &shared, &bodies).await {
+    let body = match receive(form, body, &headers, &shared).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
@@ -129,7 +129,6 @@ async fn lines(
 pub async fn remote(
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -145,18 +144,18 @@ pub async fn remote(
             how = durability(&value);
         }
     }
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let body = match read_body(body, declared, &shared, &bodies).await {
-        Ok(body) => body,
+    let (body, place) = match receive_block(body, &headers, &shared).await {
+        Ok(received) => received,
         Err(refusal) => return refusal,
     };
-    let raw_max = shared.config.http.body_bytes_max.0 as usize * RAW_TIMES;
     let work = move || -> Result<_, String> {
         let mut message = Vec::new();
-        remote_write::decompress(&body, raw_max, &mut message)?;
+        remote_write::decompress(&body, &mut message)?;
+        let message = place.hold(message);
+        drop(body);
         let mut intake = shared.intake("remote_write", &[], how);
         let read = remote_write::read(&message, |sample| intake.take(sample), |about| note(&shared, about));
-        let outcome = read.map_err(|error| format!("bad protobuf: {error}"))?;
+        let outcome = read.map_err(|error| error.to_string())?;
         Counters::add(&shared.counters("remote_write").rows, outcome.samples);
         Ok((outcome, intake.finish()))
     };
@@ -180,7 +179,6 @@ pub async fn remote(
 pub async fn import(
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -189,7 +187,7 @@ pub async fn import(
         Ok(options) => options,
         Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
     };
-    let body = match receive(form, body, &headers, &shared, &bodies).await {
+    let body = match receive(form, body, &headers, &shared).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
@@ -224,15 +222,13 @@ pub fn note(shared: &Shared, about: &Metadata<'_>) {
 
 /// Metrics of which it is kept what senders say.
 const METRICS_MAX: usize = 10_000;
-/// How much larger a body may be that comes compressed.
-const RAW_TIMES: usize = 4;
 
 fn durability(value: &str) -> Durability {
     if value == "false" || value == "0" { Durability::Policy } else { Durability::Now }
 }
 
 /// The first bad rows, and how many there are.
-fn bad_rows(what: &str, outcome: &Outcome) -> String {
+pub fn bad_rows(what: &str, outcome: &Outcome) -> String {
     let told = outcome.bad.iter().take(BAD_TOLD);
     let mut words: Vec<String> =
         told.map(|bad| format!("{what} {}, column {}: {}", bad.row, bad.column, bad.reason)).collect();
@@ -252,32 +248,97 @@ async fn settle(form: Form, receipt: Result<Option<Receipt>, Error>, how: Durabi
     }
 }
 
+/// Reads a block of snappy, and finds room for what it says is in it.
+async fn receive_block(body: Body, headers: &HeaderMap, shared: &Shared) -> Result<(Held, Place), Response> {
+    let body = read_body(body, headers, shared).await?;
+    let length = remote_write::decompressed_bytes(&body).map_err(|words| refuse(StatusCode::BAD_REQUEST, words))?;
+    let max = shared.room.unpacked_bytes_max();
+    if length > max {
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, too_large(max)));
+    }
+    let place = shared.room.for_unpacked(length, shared.config.http.patience.0).await.map_err(|Full| no_room())?;
+    Ok((body, place))
+}
+
+fn too_large(max: usize) -> String {
+    format!("the body is larger than {max} bytes when unpacked: send it in parts")
+}
+
 /// Reads a body, which may come compressed.
-async fn receive(
-    form: Form,
-    body: Body,
-    headers: &HeaderMap,
-    shared: &Shared,
-    bodies: &Bodies,
-) -> Result<Vec<u8>, Response> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let body = read_body(body, declared, shared, bodies).await?;
+async fn receive(form: Form, body: Body, headers: &HeaderMap, shared: &Shared) -> Result<Held, Response> {
+    let body = read_body(body, headers, shared).await?;
     let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
     match encoding {
         "" | "identity" => Ok(body),
-        "gzip" => {
-            let max = shared.config.http.body_bytes_max.0 * RAW_TIMES as u64;
-            let mut raw = Vec::new();
-            let read = flate2::read::MultiGzDecoder::new(&body[..]).take(max + 1).read_to_end(&mut raw);
-            match read {
-                Err(error) => Err(form.refuse(StatusCode::BAD_REQUEST, format!("the body is no gzip: {error}"))),
-                Ok(bytes) if bytes as u64 > max => {
-                    let words = format!("the body is larger than {max} bytes: send it in parts");
-                    Err(form.refuse(StatusCode::PAYLOAD_TOO_LARGE, words))
-                }
-                Ok(_) => Ok(raw),
-            }
-        }
+        "gzip" => unpacked(form, body, shared).await,
         other => Err(form.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the encoding {other} is unknown: gzip"))),
+    }
+}
+
+/// Unpacks a body, on a thread that may take its time. How much comes out stands in its last bytes; if that was not all, room for
+/// the most that may come out is found, and it is unpacked again.
+async fn unpacked(form: Form, body: Held, shared: &Shared) -> Result<Held, Response> {
+    let max = shared.room.unpacked_bytes_max();
+    let body = Arc::new(body);
+    let mut expected = announced_bytes(&body).min(body.len().saturating_mul(DEFLATE_RATIO_MAX)).min(max);
+    loop {
+        let patience = shared.config.http.patience.0;
+        let busy = |Full| form.refuse(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM);
+        let place = shared.room.for_unpacked(expected, patience).await.map_err(busy)?;
+        let packed = body.clone();
+        let unpacking = tokio::task::spawn_blocking(move || Ok(gunzip(&packed, expected)?.map(|raw| place.hold(raw))));
+        let done: Result<Result<Option<Held>, std::io::Error>, _> = unpacking.await;
+        let done = done.map_err(|error| form.refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+        match done {
+            Err(error) => {
+                return Err(form.refuse(StatusCode::BAD_REQUEST, format!("the body is no gzip: {error}")));
+            }
+            Ok(Some(raw)) => return Ok(raw),
+            Ok(None) if expected < max => expected = max,
+            Ok(None) => return Err(form.refuse(StatusCode::PAYLOAD_TOO_LARGE, too_large(max))),
+        }
+    }
+}
+
+/// What the last member of a gzip says of its length.
+fn announced_bytes(body: &[u8]) -> usize {
+    body.last_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize)
+}
+
+/// All members; `None`: there are more bytes in them.
+fn gunzip(body: &[u8], bytes_max: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut raw = Vec::with_capacity(bytes_max);
+    let mut reader = flate2::read::MultiGzDecoder::new(body);
+    reader.by_ref().take(bytes_max as u64).read_to_end(&mut raw)?;
+    // What is behind tells of the end, or that this was not all.
+    let more = reader.read(&mut [0])?;
+    Ok((more == 0).then_some(raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_gzip_is_unpacked_within_its_bound() {
+        let one = gzip(b"0123456789");
+        assert_eq!(announced_bytes(&one), 10);
+        assert_eq!(gunzip(&one, 10).unwrap().unwrap(), b"0123456789");
+        assert_eq!(gunzip(&one, 9).unwrap(), None);
+        // Of several members only the last one's length can be seen beforehand.
+        let two = [one.clone(), gzip(b"ab")].concat();
+        assert_eq!((announced_bytes(&two), gunzip(&two, 2).unwrap()), (2, None));
+        assert_eq!(gunzip(&two, 12).unwrap().unwrap(), b"0123456789ab");
+        assert!(gunzip(b"no gzip at all", 100).is_err() && gunzip(&one[..one.len() - 5], 100).is_err());
+        assert_eq!(gunzip(&gzip(b""), 0).unwrap().unwrap(), b"");
+        assert_eq!(announced_bytes(b"x"), 0);
     }
 }

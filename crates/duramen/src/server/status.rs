@@ -236,7 +236,11 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     for (name, help, get) in [
         ("rows", "Rows taken.", (|input: &InputStatus| input.rows) as fn(&InputStatus) -> u64),
         ("bytes", "Bytes of text taken.", |input| input.bytes),
-        ("odd_rows", "Rows that were not of the input's form, kept as text.", |input| input.odd),
+        (
+            "odd_rows",
+            "Rows that were not of the input's form: lines are kept as text, samples are not kept.",
+            |input| input.odd,
+        ),
         ("lost_rows", "Rows known to be lost on the way.", |input| input.lost),
         ("waits", "Times that the input waited for the store.", |input| input.waits),
     ] {

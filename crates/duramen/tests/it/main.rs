@@ -13,6 +13,8 @@ mod bad_rows;
 #[cfg(feature = "daemon")]
 mod collector;
 #[cfg(feature = "daemon")]
+mod crowd;
+#[cfg(feature = "daemon")]
 mod curl;
 mod damage;
 mod demo;
@@ -36,6 +38,8 @@ mod power_cut;
 #[cfg(feature = "raft")]
 mod raft;
 mod round_trip;
+#[cfg(feature = "daemon")]
+mod scrape;
 #[cfg(feature = "daemon")]
 mod series;
 mod signals;

@@ -10,7 +10,7 @@ pub mod exec;
 pub mod import;
 pub mod ingest;
 pub mod power;
-mod promql;
+pub mod promql;
 pub mod run;
 pub mod salvage;
 pub mod status;
