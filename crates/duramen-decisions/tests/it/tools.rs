@@ -84,9 +84,12 @@ fn a_dump_shows_each_of_many_values_once() {
 fn salvage_makes_a_log_of_what_is_good() {
     let disk = SimDisk::new(32);
     drop(filled(&disk));
-    let names: Vec<String> =
-        disk.list_files().into_iter().map(|own| own.0).filter(|own| own.ends_with(".seg")).collect();
-    disk.zero_durable_sector(names.last().unwrap(), 20).unwrap();
+    let used = |name: &String| {
+        let bytes = disk.read_durable(name).unwrap();
+        bytes.get(20 * 512..21 * 512).is_some_and(|sector| sector.iter().any(|byte| *byte != 0))
+    };
+    let mut names = disk.list_files().into_iter().map(|own| own.0).filter(|own| own.ends_with(".seg"));
+    disk.zero_durable_sector(&names.find(used).unwrap(), 20).unwrap();
     let found = inspect::verify(FOLDER, disk.world()).unwrap();
     assert!(!found.is_sound() && !found.findings.is_empty());
     let before = disk.list_files();
