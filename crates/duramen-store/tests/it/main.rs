@@ -3,6 +3,7 @@
 
 mod backup;
 mod counts;
+mod downsampling;
 mod events;
 mod golden;
 mod inspect;
