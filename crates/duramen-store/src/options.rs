@@ -43,7 +43,8 @@ pub struct Options {
     pub buffer_bytes: usize,
     /// How long samples stay in memory at most.
     pub buffer_age: Duration,
-    /// Segments of the journal with rows or samples that no table has, beyond which all of them are sealed, and appending waits.
+    /// Segments of the journal with rows or samples that no table has: when so many are begun all of those are sealed, and appending
+    /// waits until they are. No segment goes before.
     pub segments_max: usize,
     /// Streams known at the same time.
     pub streams_max: usize,
@@ -164,5 +165,24 @@ impl Options {
             return bad("streams_max", "must be at least 1");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the issue of the series store fixes.
+    #[test]
+    fn the_preset_of_series_is_as_it_was_agreed() {
+        let series = Options::series();
+        assert_eq!(series.buffer_samples, 10_000);
+        assert_eq!(series.journal.policy, SyncPolicy::Interval(Duration::from_secs(1)));
+        assert_eq!(series.journal.segment_bytes, 128_000_000);
+        // One is written, the others are kept.
+        assert_eq!((series.segments_max, series.journal.spares_max + 1), (3, 3));
+        assert_eq!(SERIES_SAMPLES_MIN, 120);
+        assert_eq!(series.buffer_age, Duration::from_secs(2 * 3600));
+        series.check().expect("good");
     }
 }

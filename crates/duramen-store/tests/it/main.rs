@@ -10,6 +10,7 @@ mod inspect;
 mod inspect_samples;
 mod questions;
 mod samples;
+mod segments;
 mod space;
 mod tables;
 
