@@ -48,6 +48,9 @@ pub struct Options {
     pub segments_max: usize,
     /// Streams known at the same time.
     pub streams_max: usize,
+    /// Bytes of memory for the indexes of tables that are kept open; two are kept open whatever theirs take. A table that is not is
+    /// opened for each question that needs it.
+    pub open_tables_bytes: usize,
     /// Bytes of one row's text and fields at most.
     pub row_bytes_max: usize,
     /// zstd's level for tables.
@@ -88,6 +91,7 @@ impl Default for Options {
             buffer_age: Duration::from_secs(2 * 3600),
             segments_max: 8,
             streams_max: 50_000,
+            open_tables_bytes: 32 << 20,
             row_bytes_max: 1 << 20,
             compression: 3,
             fan_in: 8,
@@ -110,6 +114,7 @@ impl Options {
             journal: duramen_journal::Options { segment_bytes: 64 << 20, codec: Codec::Lz4, ..small.journal.clone() },
             memtable_bytes: 128 << 20,
             streams_max: 1_000_000,
+            open_tables_bytes: 256 << 20,
             ..small
         }
     }
