@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use duramen_journal::disk::sim::SimDisk;
-use duramen_store::{Downsampling, Options, Selector, Statistic, Store};
+use duramen_store::{DOWNSAMPLE_LABEL, Downsampling, Matcher, Operator, Options, Selector, Statistic, Store};
 
 use crate::samples::series;
 use crate::{SECOND, START, open_with, options};
@@ -76,4 +76,39 @@ fn promql_means_measured_series_unless_it_names_the_label() {
     check(&store);
     store.flush().expect("sealed");
     check(&store);
+}
+
+#[test]
+fn each_statistic_of_each_window_is_that_of_its_samples() {
+    let disk = SimDisk::new(2);
+    let store = made(&disk, vec![rule(60)]);
+    let check = |store: &Store| {
+        for (statistic, expected) in [
+            (Statistic::Mean, 4.0),
+            (Statistic::Min, 1.0),
+            (Statistic::Max, 9.0),
+            // The sixth of each minute is the first of the six values again.
+            (Statistic::Last, 5.0),
+            (Statistic::Count, 6.0),
+        ] {
+            let matcher = Matcher::new(DOWNSAMPLE_LABEL, Operator::Equal, statistic.word()).expect("a matcher");
+            let asked = store.samples(&Selector { matchers: vec![matcher] }, i64::MIN, i64::MAX).expect("asked");
+            let found: Vec<_> = asked.map(|own| own.expect("a series")).collect();
+            assert_eq!(found.len(), 2, "{statistic:?}");
+            for (own, number) in found.iter().zip(1..) {
+                let (core, step) = (own.labels.get("core"), own.labels.get("downsample_step"));
+                assert_eq!((core, step), (Some(format!("{number}").as_str()), Some("60")));
+                // How many there are does not grow with the values.
+                let value = if statistic == Statistic::Count { expected } else { expected * f64::from(number) };
+                let told: Vec<_> = own.samples.iter().map(|sample| (sample.time, sample.value)).collect();
+                let minutes: Vec<_> = (1..=5).map(|at| (start() + at * MINUTE, value)).collect();
+                assert_eq!(told, minutes, "{statistic:?} of {}", own.labels);
+            }
+        }
+    };
+    check(&store);
+    store.flush().expect("sealed");
+    check(&store);
+    store.close().expect("closed");
+    check(&open_with(&disk, &options()).0);
 }

@@ -9,6 +9,7 @@ mod golden;
 mod inspect;
 mod inspect_samples;
 mod questions;
+mod retention;
 mod samples;
 mod segments;
 mod space;

@@ -38,6 +38,10 @@ mod raft;
 mod round_trip;
 #[cfg(feature = "daemon")]
 mod series;
+#[cfg(feature = "daemon")]
+mod series_answers;
+#[cfg(feature = "daemon")]
+mod series_bodies;
 mod signals;
 #[cfg(feature = "daemon")]
 mod store_tools;

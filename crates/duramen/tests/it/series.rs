@@ -12,10 +12,10 @@ use serde_json::Value;
 use crate::collector::{Collector, installed, wait_for};
 use crate::harness::{Folder, Random, command, run_command, setting};
 
-const IDLE: [&str; 2] = ["--syslog-udp", "127.0.0.1:0"];
+pub const IDLE: [&str; 2] = ["--syslog-udp", "127.0.0.1:0"];
 
 /// Sends a request as bytes; returns the status, and the body.
-fn send(address: &str, method: &str, place: &str, headers: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
+pub fn send(address: &str, method: &str, place: &str, headers: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let head = format!(
@@ -46,21 +46,21 @@ fn joined(mut rest: &str) -> String {
     all
 }
 
-fn write(collector: &Collector, place: &str, body: &str) -> (u16, String) {
+pub fn write(collector: &Collector, place: &str, body: &str) -> (u16, String) {
     send(&collector.address, "POST", place, "", body.as_bytes()).expect("an answer")
 }
 
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-fn ask(collector: &Collector, place: &str) -> Value {
+pub fn ask(collector: &Collector, place: &str) -> Value {
     let (_, body) = send(&collector.address, "GET", place, "", b"").expect("an answer");
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{place}: {error}: {body}"))
 }
 
 /// The value of each series, by its labels.
-fn values(collector: &Collector, query: &str, time: f64) -> BTreeMap<String, String> {
+pub fn values(collector: &Collector, query: &str, time: f64) -> BTreeMap<String, String> {
     let answer = ask(collector, &format!("/api/v1/query?query={}&time={time}", encoded(query)));
     assert_eq!(answer["status"], "success", "{query}: {answer}");
     let result = answer["data"]["result"].as_array().expect("a vector").clone();
