@@ -26,7 +26,8 @@ use crate::session::Clock;
 use crate::stage::Stage;
 use crate::stats::Stats;
 use crate::stream::{Stream, Streams};
-use crate::view::{OpenTables, View};
+use crate::table::Table;
+use crate::view::{Live, OpenTables, View};
 use crate::write::Writing;
 
 /// How long the background thread sleeps when nothing asks for it.
@@ -125,6 +126,11 @@ impl Core {
         self.stopped.load(Ordering::Acquire)
     }
 
+    /// A live table, opened.
+    pub fn open_table(&self, live: &Arc<Live>) -> Result<Arc<Table>, Error> {
+        self.open_tables.get(live, &self.catalog, self.options.open_tables_bytes)
+    }
+
     /// Wakes the background thread.
     pub fn kick(&self) {
         self.work.fetch_add(1, Ordering::Release);
@@ -202,6 +208,7 @@ impl Core {
 
     pub fn stats(&self) -> Stats {
         let streams = lock(&self.streams).len();
+        let (open_tables, open_table_bytes) = self.open_tables.sizes();
         let view = lock(&self.view);
         let held = |samples| {
             let tables = view.tables.iter().filter(|live| live.entry.partition.is_of_samples() == samples);
@@ -213,6 +220,8 @@ impl Core {
             memory_bytes: view.bytes(),
             sealing: view.sealed.len(),
             tables: view.tables.len(),
+            open_tables,
+            open_table_bytes,
             table_bytes: view.tables.iter().map(|live| live.entry.bytes).sum(),
             table_rows: held(false),
             table_samples: held(true),

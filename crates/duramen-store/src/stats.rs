@@ -13,6 +13,10 @@ pub struct Stats {
     pub sealing: usize,
     /// Live tables.
     pub tables: usize,
+    /// Those of them that are kept open.
+    pub open_tables: usize,
+    /// Bytes of memory that the indexes of these take, about.
+    pub open_table_bytes: usize,
     /// Their bytes.
     pub table_bytes: u64,
     /// Their rows.

@@ -304,7 +304,7 @@ impl Rows {
             self.explained.tables_by_time += 1;
             return Ok(());
         }
-        let table = match core.open_tables.get(&live, &core.catalog) {
+        let table = match core.open_table(&live) {
             Ok(table) => table,
             Err(error @ Error::DamagedTable { .. }) => {
                 self.explained.damaged.push(error.to_string());

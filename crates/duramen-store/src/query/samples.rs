@@ -207,7 +207,7 @@ impl SeriesIter {
             if last.saturating_add(offset) < span.0 || first.saturating_add(offset) >= span.1 {
                 continue;
             }
-            match core.open_tables.get(&live, &core.catalog) {
+            match core.open_table(&live) {
                 Ok(table) => all.parts.push(Part { live, table, offset }),
                 Err(error @ Error::DamagedTable { .. }) => all.damaged.push(error.to_string()),
                 Err(error) => return Err(error),

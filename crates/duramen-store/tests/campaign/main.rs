@@ -4,11 +4,13 @@
 //! `DURAMEN_STORE_CAMPAIGN_STATES` is the goal in states over all workloads; `DURAMEN_CAMPAIGN_ONLY` names one workload;
 //! `DURAMEN_CAMPAIGN_REPLAY` with it replays one crash.
 
+mod aging;
 mod script;
 
 use std::time::Instant;
 
-use duramen_journal::disk::sim::{Budget, Counts, explore, replay, sweep_faults};
+use duramen_journal::disk::sim::{Budget, Counts, SimDisk, explore, replay, sweep_faults};
+use duramen_store::{DOWNSAMPLE_LABEL, Selector, Store};
 
 /// States of the plain test run, which a newcomer waits for.
 const STATES_SMALL: u64 = 3_000;
@@ -69,4 +71,28 @@ fn campaign() {
         counts.states, counts.nested, counts.duplicates
     );
     assert!(counts.states > 0);
+}
+
+/// A workload that ends before what it is for has happened proves nothing.
+#[test]
+fn workloads_reach_what_they_are_for() {
+    let after = |name: &str| -> Store {
+        let script = script::all().into_iter().find(|script| script.name == name).expect("a workload");
+        let disk = SimDisk::new(1);
+        script.act(&disk.world(), &|_| (), false).expect("it runs");
+        script.open(&disk.world()).expect("it opens")
+    };
+    let samples = |store: &Store| {
+        let all = store.samples(&Selector::default(), i64::MIN, i64::MAX).expect("asked");
+        all.map(|own| own.expect("a series")).collect::<Vec<_>>()
+    };
+    let stats = after("samples-segments").stats();
+    assert!(stats.table_samples > 0, "nothing is flushed there but by segments");
+    let store = after("downsampled");
+    let made = samples(&store).into_iter().filter(|own| own.labels.get(DOWNSAMPLE_LABEL).is_some());
+    let windows: Vec<usize> = made.map(|own| own.samples.len()).collect();
+    assert!(windows.len() == 15 && windows.iter().all(|count| *count >= 4), "of three series: {windows:?}");
+    let store = after("samples-dropped");
+    let first = samples(&store).into_iter().map(|own| own.samples[0].time).min().expect("samples");
+    assert!(first > 1_699_999_999_000_000_000, "older ones are dropped: {first}");
 }

@@ -191,3 +191,35 @@ fn rows_of_any_time_are_kept() {
     let times_found: Vec<_> = ask(&store, r#"{app="a"}"#).iter().map(|row| row.time).collect();
     assert_eq!(times_found, times);
 }
+
+#[test]
+fn tables_are_kept_open_within_a_bound_of_memory_and_answer_all_the_same() {
+    let disk = SimDisk::new(1);
+    let (periods, series) = (6, 500);
+    // Two of them fit.
+    let bounded = Options { open_tables_bytes: 400 << 10, ..options() };
+    let (store, _) = open_with(&disk, &bounded);
+    for period in 0..periods {
+        let mut batch = Batch::new();
+        for number in 0..series {
+            let own = crate::samples::series(&store, number);
+            batch.push_sample(&own, START + period * 40 * DAY, f64::from(number));
+        }
+        store.append(batch, Durability::Now).expect("taken").wait().expect("durable");
+        store.flush().expect("sealed");
+    }
+    assert_eq!(store.stats().tables, periods as usize);
+    for _ in 0..3 {
+        assert_eq!(crate::samples::all(&store).values().map(Vec::len).sum::<usize>(), (periods * 500) as usize);
+        let stats = store.stats();
+        assert!((2..periods as usize).contains(&stats.open_tables), "{} are open", stats.open_tables);
+        assert!(stats.open_table_bytes <= 400 << 10, "{} bytes", stats.open_table_bytes);
+        // The names alone take so much.
+        assert!(stats.open_table_bytes > stats.open_tables * series as usize * 30, "{} bytes", stats.open_table_bytes);
+    }
+    drop(store);
+    // Two stay whatever they take.
+    let (store, _) = open_with(&disk, &Options { open_tables_bytes: 1, ..options() });
+    assert_eq!(crate::samples::all(&store).len(), series as usize);
+    assert_eq!(store.stats().open_tables, 2);
+}

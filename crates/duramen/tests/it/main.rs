@@ -42,6 +42,10 @@ mod round_trip;
 mod scrape;
 #[cfg(feature = "daemon")]
 mod series;
+#[cfg(feature = "daemon")]
+mod series_answers;
+#[cfg(feature = "daemon")]
+mod series_bodies;
 mod signals;
 #[cfg(feature = "daemon")]
 mod store_tools;
