@@ -142,12 +142,9 @@ impl Target {
         Counters::add(&counters.rows, outcome.samples);
         Counters::add(&counters.odd, outcome.bad_count);
         drop(intake.finish()?);
-        let whole = outcome.samples > 0 && !outcome.cut;
-        let words = match outcome.bad_count {
-            0 if whole => String::new(),
-            0 => "the answer has no samples".to_string(),
-            _ => bad_rows("line", &outcome),
-        };
+        // A target that has nothing to tell is up, as it is to Prometheus; one that tells only nonsense is not.
+        let whole = !outcome.cut && (outcome.samples > 0 || outcome.bad_count == 0);
+        let words = if outcome.bad_count > 0 { bad_rows("line", &outcome) } else { String::new() };
         Ok(Found { series, samples: outcome.samples, whole, words })
     }
 

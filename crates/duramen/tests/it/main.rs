@@ -17,6 +17,8 @@ mod crowd;
 #[cfg(feature = "daemon")]
 mod curl;
 mod damage;
+#[cfg(all(feature = "daemon", feature = "decisions"))]
+mod decisions;
 mod demo;
 #[cfg(feature = "daemon")]
 mod exec;
