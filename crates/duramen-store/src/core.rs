@@ -188,6 +188,8 @@ impl Core {
     pub fn close(&self) -> Result<(), Error> {
         if !self.ended.swap(true, Ordering::AcqRel) {
             self.append_staged()?;
+            // Whoever opened only to ask may be gone before the background has told of what was met.
+            let _ = self.tell_damage();
             // What cannot be noted is told as an outage by the next opening, which is true then.
             let _ = self.end_session();
         }

@@ -9,7 +9,7 @@ pub(super) mod count;
 
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ pub struct Explained {
     pub chunks: usize,
     /// Rows given out.
     pub rows: usize,
-    /// Blocks that could not be read, and why.
+    /// Blocks that could not be read, tables that could not be opened, and why.
     pub damaged: Vec<String>,
 }
 
@@ -164,7 +164,8 @@ struct Reading {
     table: Arc<Table>,
 }
 
-/// The answer to a query, row by row. After an error that names a damaged place it goes on behind it.
+/// The answer to a query, row by row. After an error that names a damaged place it goes on behind it; those that name a table of
+/// which nothing can be read come first.
 pub struct Rows {
     query: Query,
     levels: u16,
@@ -181,6 +182,8 @@ pub struct Rows {
     /// What blocks are read with, by table and stream.
     readers: BTreeMap<(usize, usize), StreamReader>,
     noticed: Arc<Noticed>,
+    /// What is to be told before the first row.
+    faults: VecDeque<Error>,
 }
 
 /// What the blocks of a stream are read with, made when it is needed first.
@@ -216,7 +219,7 @@ impl Store {
     /// sources as overlap at one time.
     ///
     /// # Errors
-    /// A table that cannot be opened; see also [`Rows`].
+    /// A table that the device cannot read. One that is damaged is told of by [`Rows`].
     pub fn query(&self, query: Query) -> Result<Rows, Error> {
         Rows::new(self.core(), query)
     }
@@ -243,6 +246,7 @@ impl Rows {
             explained: Explained { tables: tables.len(), ..Explained::default() },
             readers: BTreeMap::new(),
             noticed: core.noticed.clone(),
+            faults: VecDeque::new(),
             query,
         };
         for (base, chunk) in chunks {
@@ -307,7 +311,11 @@ impl Rows {
         let table = match core.open_tables.get(&live, &core.catalog) {
             Ok(table) => table,
             Err(error @ Error::DamagedTable { .. }) => {
+                // Nobody can tell any more whether rows of the answer were in it: the answer says so, and goes on.
+                self.noticed.note_table(&live.entry, &error);
+                let error = error.of_table(&live.entry);
                 self.explained.damaged.push(error.to_string());
+                self.faults.push_back(error);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -545,6 +553,9 @@ impl Iterator for Rows {
     type Item = Result<Row, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(fault) = self.faults.pop_front() {
+            return Some(Err(fault));
+        }
         if self.left == 0 {
             return None;
         }

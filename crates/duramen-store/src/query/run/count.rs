@@ -117,7 +117,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// A table that cannot be opened.
+    /// A table that the device cannot read.
     pub fn count(&self, query: Query, step: Option<Nanoseconds>, by: Option<&By>) -> Result<Counts, Error> {
         self.count_while(query, step, by, &mut || true)
     }

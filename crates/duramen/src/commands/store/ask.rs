@@ -243,9 +243,10 @@ pub fn answer(
 
 /// What was read and what was not, in words.
 pub fn explain(told: &duramen_store::Explained) -> String {
+    let damaged: String = told.damaged.iter().map(|place| format!("\ndamaged: {place}")).collect();
     format!(
         "read {} of {} blocks ({} bytes) and {} chunks in memory, for {} rows; left out: {} of {} tables by time, {} blocks by time \
-         or level, {} blocks because their filter denies a word",
+         or level, {} blocks because their filter denies a word{damaged}",
         told.blocks_read,
         told.blocks,
         told.bytes_read,
