@@ -48,6 +48,7 @@ pub struct Intake<'a> {
     last: Option<Stream>,
     batch: Batch,
     receipt: Option<Receipt>,
+    too_old: u64,
     /// Why the store takes no more.
     error: Option<Error>,
 }
@@ -70,7 +71,7 @@ impl<'a> Intake<'a> {
         }
         let now = Now::of(store);
         let (key, batch) = (Vec::new(), Batch::new());
-        Intake { store, names, how, now, more, space, key, last: None, batch, receipt: None, error: None }
+        Intake { store, names, how, now, more, space, key, last: None, batch, receipt: None, too_old: 0, error: None }
     }
 
     /// Takes one sample.
@@ -132,7 +133,9 @@ impl<'a> Intake<'a> {
     }
 
     fn append(&mut self) -> Result<(), Error> {
-        self.receipt = Some(self.store.append_drain(&mut self.batch, self.how)?);
+        let receipt = self.store.append_drain(&mut self.batch, self.how)?;
+        self.too_old += receipt.too_old().samples as u64;
+        self.receipt = Some(receipt);
         Ok(())
     }
 
@@ -140,13 +143,18 @@ impl<'a> Intake<'a> {
     ///
     /// # Errors
     /// Why the store did not take all of it.
-    pub fn finish(mut self) -> Result<Option<Receipt>, Error> {
-        if let Some(error) = self.error {
+    pub fn finish(&mut self) -> Result<Option<Receipt>, Error> {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
         if !self.batch.is_empty() {
             self.append()?;
         }
-        Ok(self.receipt)
+        Ok(self.receipt.take())
+    }
+
+    /// Samples that came and are not stored, as they are older than the retention keeps; all of them once the body is ended.
+    pub fn too_old(&self) -> u64 {
+        self.too_old
     }
 }

@@ -78,8 +78,8 @@ impl Target {
                 |about| note(shared, about),
             );
             samples = outcome.samples;
-            Counters::add(&shared.counters("scrape").rows, samples);
             drop(intake.finish()?);
+            Counters::add(&shared.counters("scrape").rows, samples - intake.too_old());
         }
         let mut batch = Batch::new();
         // Series that are not there any more have ended; those of a program that does not answer too.

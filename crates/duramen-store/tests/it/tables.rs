@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use duramen_journal::disk::sim::{Crash, SimDisk};
-use duramen_store::{Batch, Compaction, Durability, Error, Labels, Level, Options, Selector};
+use duramen_store::{Batch, Compaction, Durability, Error, Labels, Level, Options, Selector, TooOld};
 
 use crate::{DAY, START, all, append, ask, open, open_with, options, stream, texts};
 
@@ -89,6 +89,15 @@ fn old_days_go_whole_and_old_rows_are_refused() {
     }
     assert_eq!(store.stats().rows_too_old, 3);
     assert_eq!(all(&store).len(), 3);
+    // Whoever appends is told.
+    let mut batch = Batch::new();
+    batch.push(&stream(&store, "b"), START - 5 * DAY, Level::Info, b"old", &[]);
+    batch.push(&stream(&store, "b"), START, Level::Info, b"new", &[]);
+    batch.push_sample(&stream(&store, "b"), START - 6 * DAY, 1.0);
+    let receipt = store.append_drain(&mut batch, Durability::Now).unwrap();
+    assert_eq!(receipt.too_old(), TooOld { rows: 1, text_bytes: 3, samples: 1 });
+    receipt.wait().unwrap();
+    assert_eq!(texts(&ask(&store, r#"{app="b"}"#)), ["new"]);
     store.flush().unwrap();
     disk.advance(Duration::from_secs(4 * 86_400));
     // The journal gives its rows up with its segments: until then the tables stay.

@@ -56,6 +56,36 @@ fn rows_of_any_time_are_kept_and_found() {
     daemon.stop();
 }
 
+/// A row of 2020 was answered with `{"rows":1}` and 200, and counted as taken, while a retention of 30 days had refused it.
+#[test]
+fn rows_that_are_too_old_are_not_said_to_be_stored() {
+    let folder = Folder::new();
+    let data = folder.join("data");
+    let mut command = Collector::command(&data, &["nothing.log"]);
+    let daemon = Collector::of(&data, command.env("DURAMEN__STORE__RETENTION_AGE", "30d"));
+    let old = r#"{"message":"old","time":"2020-01-01T00:00:00Z"}"#;
+    let (code, answer) = post(&daemon, "/ingest?via=old", old.as_bytes());
+    assert_eq!((code, answer.trim()), (200, r#"{"rows":0,"too_old":1,"odd":[]}"#));
+    let (_, answer) = post(&daemon, "/ingest?via=old", format!("{old}\n{{\"message\":\"new\"}}\n{old}\n").as_bytes());
+    assert_eq!(answer.trim(), r#"{"rows":1,"too_old":2,"odd":[]}"#);
+    assert_eq!(daemon.rows(r#"{via="old"}"#).len(), 1);
+    assert_eq!((daemon.figure("http", "rows"), daemon.figure("http", "bytes")), (1, 3));
+    // Samples too: in words that clients of InfluxDB take as a reason not to send them again.
+    let (code, answer) = post(&daemon, "/write", b"m value=1 1577836800000000000\nm value=2\n");
+    assert!(code == 400 && answer.contains("points beyond retention policy dropped=1 (1 values"), "{code} {answer}");
+    assert_eq!(daemon.figure("influx", "rows"), 1);
+    let output = run_command(&mut command_on(&["status"], &data), b"");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("too old     4 rows or samples"), "{said}");
+    daemon.stop();
+}
+
+fn command_on(words: &[&str], data: &std::path::Path) -> std::process::Command {
+    let mut command = command(words);
+    command.arg("--data").arg(data);
+    command
+}
+
 #[test]
 fn too_many_streams_are_refused_and_the_known_ones_go_on() {
     let folder = Folder::new();

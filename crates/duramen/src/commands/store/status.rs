@@ -149,6 +149,10 @@ fn describe(status: &Status, url: &str, now: i64) -> String {
         put("opening", "the journal is still being read: some is missing here, and nothing is taken".to_string());
     }
     put("rows", format!("{stored}; {memory} in memory; {}", show_counted(status.streams, "stream")));
+    if status.rows_too_old > 0 {
+        let count = show_count(status.rows_too_old);
+        put("too old", format!("{count} rows or samples were not taken: they are older than the retention keeps"));
+    }
     if let Some(free) = status.free_bytes {
         let left = status.days_left.map(|days| format!(", {} left at this pace", span(days * 86_400.0)));
         put("disk", format!("{} free{}", show_bytes(free), left.unwrap_or_default()));
@@ -196,6 +200,14 @@ mod tests {
         assert!(words.contains("power       low"), "{words}");
         assert!(words.contains("all up to 5 of 7: 2 records wait for a sync"), "{words}");
         assert!(words.contains("NOTHING IS TAKEN: the disk is full"), "{words}");
+    }
+
+    #[test]
+    fn what_the_retention_refused_is_said() {
+        let old = Status { rows_too_old: 1_200, ..Status::default() };
+        let words = describe(&old, "http://127.0.0.1:1", 0);
+        assert!(words.contains("too old     1,200 rows or samples were not taken"), "{words}");
+        assert!(!describe(&Status::default(), "", 0).contains("too old"));
     }
 
     #[test]
