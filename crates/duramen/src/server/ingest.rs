@@ -51,6 +51,43 @@ fn is_zero(count: &usize) -> bool {
 /// Lines named in an answer at most.
 const ODD_MAX: usize = 100;
 
+/// What the parameters say.
+struct Asked {
+    labels: Vec<(String, String)>,
+    durable: bool,
+    forget: bool,
+    /// A client's position, and the sequence of this body.
+    position: Option<(Vec<u8>, u64)>,
+}
+
+impl Asked {
+    fn of(parameters: &str) -> Result<Asked, String> {
+        let mut asked = Asked { labels: Vec::new(), durable: true, forget: false, position: None };
+        let (mut client, mut sequence): (Option<String>, Option<u64>) = (None, None);
+        for (name, value) in pairs(parameters) {
+            match name.as_str() {
+                "durable" => asked.durable = value != "false" && value != "0",
+                "forget" => asked.forget = value == "true",
+                "client" => client = Some(value),
+                "sequence" => match value.parse() {
+                    Ok(number) => sequence = Some(number),
+                    Err(_) => return Err(format!("sequence={value} is no number")),
+                },
+                _ => asked.labels.push((name, value)),
+            }
+        }
+        if asked.labels.is_empty() {
+            asked.labels.push(("input".to_string(), "http".to_string()));
+        }
+        asked.position = match (client, sequence) {
+            (Some(client), Some(sequence)) => Some((format!("client/{client}").into_bytes(), sequence)),
+            (None, None) => None,
+            _ => return Err("client and sequence come together".to_string()),
+        };
+        Ok(asked)
+    }
+}
+
 /// Takes rows. Parameters are labels of all of them; `durable=false` answers before the sync. With `client` and `sequence`, which
 /// grows from body to body, a body that is sent again because its answer was lost is not stored again; `forget=true` with an empty
 /// body says that this client sends no more.
@@ -63,28 +100,9 @@ pub async fn ingest(
 ) -> Response {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let plain = kind.starts_with("text/plain");
-    let mut labels = Vec::new();
-    let (mut durable, mut forget) = (true, false);
-    let (mut client, mut sequence): (Option<String>, Option<u64>) = (None, None);
-    for (name, value) in pairs(parameters.as_deref().unwrap_or("")) {
-        match name.as_str() {
-            "durable" => durable = value != "false" && value != "0",
-            "forget" => forget = value == "true",
-            "client" => client = Some(value),
-            "sequence" => match value.parse() {
-                Ok(number) => sequence = Some(number),
-                Err(_) => return refuse(StatusCode::BAD_REQUEST, format!("sequence={value} is no number")),
-            },
-            _ => labels.push((name, value)),
-        }
-    }
-    if labels.is_empty() {
-        labels.push(("input".to_string(), "http".to_string()));
-    }
-    let position = match (client, sequence) {
-        (Some(client), Some(sequence)) => Some((format!("client/{client}").into_bytes(), sequence)),
-        (None, None) => None,
-        _ => return refuse(StatusCode::BAD_REQUEST, "client and sequence come together"),
+    let Asked { labels, durable, forget, position } = match Asked::of(parameters.as_deref().unwrap_or("")) {
+        Ok(asked) => asked,
+        Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
     };
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let body = match read_body(body, declared, &shared, &bodies).await {
