@@ -97,6 +97,12 @@ impl Batch {
         self.wall.text.len() + self.boot.text.len()
     }
 
+    /// Bytes of what it brings: texts and fields, and a time and a value for each sample.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        let rows = [&self.wall, &self.boot].map(|chunk| chunk.text.len() + chunk.fields.len());
+        (rows.iter().sum::<usize>() + 16 * self.samples()) as u64
+    }
+
     /// Says where a source stands after these rows. Of several for one key the last one holds; an empty value forgets the source.
     pub fn set_position(&mut self, key: &[u8], value: &[u8]) {
         self.positions.push(([&[USER], key].concat(), value.to_vec()));

@@ -161,6 +161,9 @@ impl Core {
                 }
             }
         };
+        if !batch.own {
+            self.compaction.taken_bytes.fetch_add(batch.taken_bytes(), std::sync::atomic::Ordering::Relaxed);
+        }
         let too_old = batch.too_old;
         self.keep(&mut write, std::mem::take(batch), &ticket, arrival);
         batch.too_old = too_old;
