@@ -21,10 +21,10 @@ use crate::format::manifest::Manifest;
 use crate::labels::Labels;
 use crate::lock;
 use crate::options::Options;
-use crate::row::Arrival;
+use crate::row::{Arrival, TimeBase};
 use crate::session::Clock;
 use crate::stage::Stage;
-use crate::stats::Stats;
+use crate::stats::{Stats, growth};
 use crate::stream::{Stream, Streams};
 use crate::table::Table;
 use crate::view::{Live, OpenTables, View};
@@ -194,6 +194,8 @@ impl Core {
     pub fn close(&self) -> Result<(), Error> {
         if !self.ended.swap(true, Ordering::AcqRel) {
             self.append_staged()?;
+            // Whoever opened only to ask may be gone before the background has told of what was met.
+            let _ = self.tell_damage();
             // What cannot be noted is told as an outage by the next opening, which is true then.
             let _ = self.end_session();
         }
@@ -209,6 +211,7 @@ impl Core {
     pub fn stats(&self) -> Stats {
         let streams = lock(&self.streams).len();
         let (open_tables, open_table_bytes) = self.open_tables.sizes();
+        let now = self.wall();
         let view = lock(&self.view);
         let held = |samples| {
             let tables = view.tables.iter().filter(|live| live.entry.partition.is_of_samples() == samples);
@@ -226,8 +229,14 @@ impl Core {
             table_rows: held(false),
             table_samples: held(true),
             text_bytes: view.tables.iter().map(|live| live.entry.text_bytes).sum(),
+            taken_bytes: self.compaction.taken_bytes.load(Ordering::Relaxed),
             sealed_bytes: self.compaction.sealed_bytes.load(Ordering::Relaxed),
             merged_bytes: self.compaction.merged_bytes.load(Ordering::Relaxed),
+            grown_bytes_per_day: now.and_then(|now| {
+                let tables = view.tables.iter().map(|live| &live.entry);
+                let timed = tables.filter(|entry| entry.partition.base() == TimeBase::Wall);
+                growth(timed.map(|entry| (entry.times, entry.bytes)), now)
+            }),
             merges: self.compaction.merges.load(Ordering::Relaxed),
             merges_given_up: self.compaction.given_up.load(Ordering::Relaxed),
             rows_dropped: self.space_dropped_rows.load(Ordering::Relaxed),

@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::format::manifest::TableEntry;
+use crate::inspect::Unit;
+
 /// What went wrong, with the evidence.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -35,6 +38,19 @@ pub enum Error {
         offset: u64,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// A table's index does not verify: nothing of it can be read. All other tables serve.
+    UnusableTable {
+        /// The file.
+        path: PathBuf,
+        /// Where the bad part begins.
+        offset: u64,
+        /// What is wrong.
+        reason: &'static str,
+        /// How many rows, or samples, it holds, as the manifest says.
+        rows: u64,
+        /// Which of both.
+        unit: Unit,
     },
     /// Written by a newer version. Nothing was touched.
     NewerFormat {
@@ -113,6 +129,16 @@ impl Error {
         Error::Io { action: "read", path: path.to_path_buf(), offset: Some(offset), source: Arc::new(source) }
     }
 
+    /// What damage that was met while a table was opened means for the whole of it. Other errors stay what they are.
+    pub(crate) fn of_table(self, entry: &TableEntry) -> Error {
+        match self {
+            Error::DamagedTable { path, offset, reason } => {
+                Error::UnusableTable { path, offset, reason, rows: entry.rows, unit: Unit::of(entry.partition) }
+            }
+            other => other,
+        }
+    }
+
     /// Whether space has run out.
     pub fn is_no_space(&self) -> bool {
         match self {
@@ -143,6 +169,12 @@ impl fmt::Display for Error {
             Error::DamagedTable { path, offset, reason } => {
                 write!(f, "damage in {} at offset {offset}: {reason}; the rest of it serves", path.display())
             }
+            Error::UnusableTable { path, offset, reason, rows, unit } => write!(
+                f,
+                "damage in {} at offset {offset}: {reason}; nothing of it can be read: {} may be missing here",
+                path.display(),
+                unit.count(*rows)
+            ),
             Error::NewerFormat { path, found, supported } => write!(
                 f,
                 "{} has format version {found}, this program knows {supported}: nothing was touched; use a newer program",

@@ -111,7 +111,7 @@ impl Core {
         Ok(())
     }
 
-    /// Appends a batch, and empties it; `None`: it was empty. A batch that is refused stays as it is.
+    /// Appends a batch, and empties it; `None`: it was empty. A batch that is refused stays as it is, but for what is too old.
     pub fn append(&self, batch: &mut Batch, how: Durability) -> Result<Option<Ticket>, Error> {
         self.check(batch)?;
         // Also the store's own: rows go into memory in the order of the journal.
@@ -168,7 +168,12 @@ impl Core {
                 }
             }
         };
+        if !batch.own {
+            self.compaction.taken_bytes.fetch_add(batch.taken_bytes(), std::sync::atomic::Ordering::Relaxed);
+        }
+        let too_old = batch.too_old;
         self.keep(&mut write, std::mem::take(batch), &ticket, arrival);
+        batch.too_old = too_old;
         Ok(Some(ticket))
     }
 
@@ -182,6 +187,7 @@ impl Core {
         let Some(horizon) = self.horizon() else { return };
         let too_old = |times: &[i64]| times.iter().filter(|&&time| time < horizon).count();
         let (rows, samples) = (too_old(&batch.wall.times), too_old(&batch.samples.times));
+        let text_bytes = batch.text_bytes();
         if rows > 0 {
             batch.wall.groups = vec![Group { sequence: 0, from: 0, ordinal: 0, arrival: Arrival::default() }];
             batch.wall = batch.wall.filtered(|row| batch.wall.times[row] >= horizon);
@@ -190,6 +196,9 @@ impl Core {
             batch.samples.groups = vec![SampleGroup { sequence: 0, from: 0 }];
             batch.samples = batch.samples.filtered(|row| batch.samples.times[row] >= horizon);
         }
+        batch.too_old.rows += rows;
+        batch.too_old.text_bytes += text_bytes - batch.text_bytes();
+        batch.too_old.samples += samples;
         self.compaction.too_old.fetch_add((rows + samples) as u64, std::sync::atomic::Ordering::Relaxed);
     }
 

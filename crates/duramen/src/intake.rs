@@ -58,6 +58,7 @@ pub struct Intake<'a> {
     last: Option<Stream>,
     batch: Batch,
     receipt: Option<Receipt>,
+    too_old: u64,
     /// Why the store takes no more.
     error: Option<Error>,
 }
@@ -79,8 +80,9 @@ impl<'a> Intake<'a> {
             space.push(0);
         }
         let now = Now::of(store);
-        let (key, batch, clash) = (Vec::new(), Batch::new(), Clash::Keep);
-        Intake { store, names, how, now, more, clash, space, key, last: None, batch, receipt: None, error: None }
+        let (key, batch, clash, too_old) = (Vec::new(), Batch::new(), Clash::Keep, 0);
+        let (last, receipt, error) = (None, None, None);
+        Intake { store, names, how, now, more, clash, space, key, last, batch, receipt, too_old, error }
     }
 
     /// All samples get the labels of `more`; their own ones of these names are called `exported_…`.
@@ -151,7 +153,9 @@ impl<'a> Intake<'a> {
     }
 
     fn append(&mut self) -> Result<(), Error> {
-        self.receipt = Some(self.store.append_drain(&mut self.batch, self.how)?);
+        let receipt = self.store.append_drain(&mut self.batch, self.how)?;
+        self.too_old += receipt.too_old().samples as u64;
+        self.receipt = Some(receipt);
         Ok(())
     }
 
@@ -159,14 +163,19 @@ impl<'a> Intake<'a> {
     ///
     /// # Errors
     /// Why the store did not take all of it.
-    pub fn finish(mut self) -> Result<Option<Receipt>, Error> {
-        if let Some(error) = self.error {
+    pub fn finish(&mut self) -> Result<Option<Receipt>, Error> {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
         if !self.batch.is_empty() {
             self.append()?;
         }
-        Ok(self.receipt)
+        Ok(self.receipt.take())
+    }
+
+    /// Samples that came and are not stored, as they are older than the retention keeps; all of them once the body is ended.
+    pub fn too_old(&self) -> u64 {
+        self.too_old
     }
 }
 

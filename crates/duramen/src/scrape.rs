@@ -139,9 +139,9 @@ impl Target {
         };
         let outcome = exposition::read(body, format, take, |about| note(shared, about));
         let counters = shared.counters("scrape");
-        Counters::add(&counters.rows, outcome.samples);
-        Counters::add(&counters.odd, outcome.bad_count);
         drop(intake.finish()?);
+        Counters::add(&counters.rows, outcome.samples - intake.too_old());
+        Counters::add(&counters.odd, outcome.bad_count);
         // A target that has nothing to tell is up, as it is to Prometheus; one that tells only nonsense is not.
         let whole = !outcome.cut && (outcome.samples > 0 || outcome.bad_count == 0);
         let words = if outcome.bad_count > 0 { bad_rows("line", &outcome) } else { String::new() };

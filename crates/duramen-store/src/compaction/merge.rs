@@ -108,7 +108,8 @@ impl Core {
         for live in inputs {
             match self.open_table(live) {
                 Ok(table) => tables.push(table),
-                Err(Error::DamagedTable { .. }) => {
+                Err(error @ Error::DamagedTable { .. }) => {
+                    self.noticed.note_table(&live.entry, &error);
                     lock(&self.unmergeable).insert(live.entry.number);
                     return Ok(None);
                 }

@@ -5,11 +5,12 @@
 //! `DURAMEN_CAMPAIGN_REPLAY` with it replays one crash.
 
 mod aging;
+mod retention;
 mod script;
 
 use std::time::Instant;
 
-use duramen_journal::disk::sim::{Budget, Counts, SimDisk, explore, replay, sweep_faults};
+use duramen_journal::disk::sim::{Budget, Counts, Scenario, SimDisk, explore, replay, sweep_faults};
 use duramen_store::{DOWNSAMPLE_LABEL, Selector, Store};
 
 /// States of the plain test run, which a newcomer waits for.
@@ -32,38 +33,54 @@ fn budget(states_max: u64) -> Budget {
     }
 }
 
-#[test]
+/// Tries one workload, within a share of the states, and prints what was tried.
 #[allow(clippy::disallowed_methods, reason = "the time that a workload takes is printed")]
+fn try_one(script: &impl Scenario, name: &str, sweep: bool, share: u64) -> Counts {
+    let began = Instant::now();
+    let budget = budget(share.max(50));
+    let tried = match sweep {
+        true => sweep_faults(script, &budget, &|| ()),
+        false => explore(script, &budget, &|| ()),
+    };
+    let tried = tried.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+    println!(
+        "{name:16} {:7} states ({:6} nested, {:5} kills), {:6} duplicates, {:4} moments, {:7.0} a second",
+        tried.states,
+        tried.nested,
+        tried.kills,
+        tried.duplicates,
+        tried.moments,
+        tried.states as f64 / began.elapsed().as_secs_f64()
+    );
+    tried
+}
+
+#[test]
 fn campaign() {
     let goal = number("DURAMEN_STORE_CAMPAIGN_STATES", STATES_SMALL);
     let only = std::env::var("DURAMEN_CAMPAIGN_ONLY").ok();
     let mut scripts = script::all();
     scripts.retain(|script| only.as_ref().is_none_or(|only| *only == script.name));
+    let mut retentions = retention::all();
+    retentions.retain(|script| only.as_ref().is_none_or(|only| *only == script.name));
     if let Ok(choice) = std::env::var("DURAMEN_CAMPAIGN_REPLAY") {
-        replay(&scripts[0], &budget(u64::MAX), &choice).unwrap_or_else(|failure| panic!("{failure}"));
+        let replayed = match (scripts.first(), retentions.first()) {
+            (Some(script), _) => replay(script, &budget(u64::MAX), &choice),
+            (None, Some(script)) => replay(script, &budget(u64::MAX), &choice),
+            (None, None) => panic!("DURAMEN_CAMPAIGN_ONLY names no workload"),
+        };
+        replayed.unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
     let mut counts = Counts::default();
-    let workloads = scripts.len() as u64;
+    let workloads = (scripts.len() + retentions.len()) as u64;
+    let share = |counts: &Counts, at: usize| goal.saturating_sub(counts.states) / (workloads - at as u64);
     for (at, script) in scripts.iter().enumerate() {
-        let share = goal.saturating_sub(counts.states) / (workloads - at as u64);
-        let began = Instant::now();
-        let budget = budget(share.max(50));
-        let tried = match script.sweep {
-            true => sweep_faults(script, &budget, &|| ()),
-            false => explore(script, &budget, &|| ()),
-        };
-        let tried = tried.unwrap_or_else(|failure| panic!("{}: {failure}", script.name));
-        println!(
-            "{:16} {:7} states ({:6} nested, {:5} kills), {:6} duplicates, {:4} moments, {:7.0} a second",
-            script.name,
-            tried.states,
-            tried.nested,
-            tried.kills,
-            tried.duplicates,
-            tried.moments,
-            tried.states as f64 / began.elapsed().as_secs_f64()
-        );
+        let tried = try_one(script, script.name, script.sweep, share(&counts, at));
+        counts.add(&tried);
+    }
+    for (at, script) in retentions.iter().enumerate() {
+        let tried = try_one(script, script.name, script.sweep, share(&counts, scripts.len() + at));
         counts.add(&tried);
     }
     println!(

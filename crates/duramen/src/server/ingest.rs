@@ -29,6 +29,9 @@ const LEVEL: [&str; 3] = ["level", "severity", "priority"];
 struct Taken {
     /// Rows stored.
     rows: usize,
+    /// Rows that are not stored, as they are older than the retention keeps. Sending them again does not help.
+    #[serde(skip_serializing_if = "is_zero")]
+    too_old: usize,
     /// Nothing was stored, because the client's sequence says that it has been.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     repeated: bool,
@@ -40,6 +43,10 @@ struct Taken {
 struct Odd {
     line: usize,
     reason: String,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Lines named in an answer at most.
@@ -144,8 +151,11 @@ fn take(shared: &Shared, body: Held, asked: Asked) -> Result<(Receipt, Taken), d
     }
     let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
     let receipt = shared.store.append_drain(&mut batch, how)?;
-    Counters::add(&feed.counters.rows, rows);
-    Counters::add(&feed.counters.bytes, bytes);
+    let too_old = receipt.too_old();
+    taken.rows -= too_old.rows;
+    taken.too_old = too_old.rows;
+    Counters::add(&feed.counters.rows, rows - too_old.rows as u64);
+    Counters::add(&feed.counters.bytes, bytes - too_old.text_bytes as u64);
     Counters::add(&feed.counters.odd, taken.odd.len() as u64);
     Ok((receipt, taken))
 }

@@ -154,9 +154,13 @@ pub async fn tail(State(shared): State<Arc<Shared>>, Parameters(asked): Paramete
     stream(shared.stop.clone(), move |sender| {
         let mut last: Option<RowId> = shared.store.last_row();
         answer(&shared.store, question.clone(), asked.lines.or(Some(10)), false, &mut |row| {
-            let Ok(row) = row else { return Ok(true) };
-            last = last.max(Some(row.id));
-            sender.put(&Line::from(&row))?;
+            match row {
+                Ok(row) => {
+                    last = last.max(Some(row.id));
+                    sender.put(&Line::from(&row))?;
+                }
+                Err(error) => sender.put(&Note { error: Some(error.to_string()), ..Note::default() })?,
+            }
             Ok(true)
         })?;
         sender.flush()?;

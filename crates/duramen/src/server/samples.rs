@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::daemon::Shared;
 use crate::import::{self, ImportOptions};
 use crate::input::Counters;
+use crate::intake::Intake;
 use crate::samples::time::Unit;
 use crate::samples::{Metadata, Outcome, influx, remote_write};
 use crate::server::ingest::{pairs, status_of};
@@ -104,25 +105,23 @@ async fn lines(
         let mut intake = shared.intake(&space, &[], how);
         let options = influx::Options { unit, database: database.as_deref() };
         let outcome = influx::read(&body, options, |sample| intake.take(sample));
-        Counters::add(&shared.counters("influx").rows, outcome.samples);
-        (outcome, intake.finish())
+        let (receipt, too_old) = end(&mut intake, &shared.counters("influx"), &outcome);
+        (outcome, receipt, too_old)
     };
-    let (outcome, receipt) = match tokio::task::spawn_blocking(work).await {
+    let (outcome, receipt, too_old) = match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => return form.refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     };
     if let Err(refusal) = settle(form, receipt, how).await {
         return refusal;
     }
-    if outcome.bad_count == 0 {
+    let refused = refused("line", &outcome, too_old);
+    if refused.is_empty() {
         return StatusCode::NO_CONTENT.into_response();
     }
     // The good ones are in the store by now, as InfluxDB has it.
-    let taken = outcome.samples;
-    form.refuse(
-        StatusCode::BAD_REQUEST,
-        format!("partial write: {} ({taken} values were written)", bad_rows("line", &outcome)),
-    )
+    let taken = outcome.samples.saturating_sub(too_old);
+    form.refuse(StatusCode::BAD_REQUEST, format!("partial write: {refused} ({taken} values were written)"))
 }
 
 /// Prometheus' remote_write 1.0. The answer comes after the sync: whoever sends it has a log of its own until then.
@@ -156,10 +155,10 @@ pub async fn remote(
         let mut intake = shared.intake("remote_write", &[], how);
         let read = remote_write::read(&message, |sample| intake.take(sample), |about| note(&shared, about));
         let outcome = read.map_err(|error| error.to_string())?;
-        Counters::add(&shared.counters("remote_write").rows, outcome.samples);
-        Ok((outcome, intake.finish()))
+        let (receipt, too_old) = end(&mut intake, &shared.counters("remote_write"), &outcome);
+        Ok((outcome, receipt, too_old))
     };
-    let (outcome, receipt) = match tokio::task::spawn_blocking(work).await {
+    let (outcome, receipt, too_old) = match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => done,
         Ok(Err(words)) => return refuse(StatusCode::BAD_REQUEST, words),
         Err(error) => return form.refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -167,12 +166,13 @@ pub async fn remote(
     if let Err(refusal) = settle(form, receipt, how).await {
         return refusal;
     }
-    if outcome.bad_count > 0 {
-        let taken = outcome.samples;
-        let words = format!("{} ({taken} samples were written)", bad_rows("time series", &outcome));
-        return refuse(StatusCode::BAD_REQUEST, words);
+    let refused = refused("time series", &outcome, too_old);
+    if refused.is_empty() {
+        return StatusCode::NO_CONTENT.into_response();
     }
-    StatusCode::NO_CONTENT.into_response()
+    // What is refused for good must not be sent again for ever.
+    let taken = outcome.samples.saturating_sub(too_old);
+    refuse(StatusCode::BAD_REQUEST, format!("{refused} ({taken} samples were written)"))
 }
 
 /// What `duramen import` sends: a piece of a file, and what the user said of it.
@@ -194,10 +194,10 @@ pub async fn import(
     let work = move || -> Result<_, String> {
         let mut intake = shared.intake(&options.space(), &options.more, Durability::Now);
         let outcome = import::read(&body, &options, &mut intake)?;
-        Counters::add(&shared.counters("import").rows, outcome.samples);
-        Ok((outcome, intake.finish()))
+        let (receipt, too_old) = end(&mut intake, &shared.counters("import"), &outcome);
+        Ok((outcome, receipt, too_old))
     };
-    let (outcome, receipt) = match tokio::task::spawn_blocking(work).await {
+    let (outcome, receipt, too_old) = match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => done,
         Ok(Err(words)) => return refuse(StatusCode::BAD_REQUEST, words),
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -205,7 +205,7 @@ pub async fn import(
     if let Err(refusal) = settle(form, receipt, Durability::Now).await {
         return refusal;
     }
-    Json(import::Imported::of(&outcome)).into_response()
+    Json(import::Imported::of(&outcome, too_old)).into_response()
 }
 
 /// Keeps what a sender says of a metric.
@@ -225,6 +225,21 @@ const METRICS_MAX: usize = 10_000;
 
 fn durability(value: &str) -> Durability {
     if value == "false" || value == "0" { Durability::Policy } else { Durability::Now }
+}
+
+/// Ends a body: the receipt of its samples, and how many of them the retention refused, which do not count as taken.
+fn end(intake: &mut Intake<'_>, counters: &Counters, outcome: &Outcome) -> (Result<Option<Receipt>, Error>, u64) {
+    let receipt = intake.finish();
+    Counters::add(&counters.rows, outcome.samples.saturating_sub(intake.too_old()));
+    (receipt, intake.too_old())
+}
+
+/// What of a body was not stored, and why; empty: all of it was. Clients of InfluxDB know the words about the retention, and do not
+/// send such points again.
+fn refused(what: &str, outcome: &Outcome, too_old: u64) -> String {
+    let bad = (outcome.bad_count > 0).then(|| bad_rows(what, outcome));
+    let old = (too_old > 0).then(|| format!("points beyond retention policy dropped={too_old}"));
+    bad.into_iter().chain(old).collect::<Vec<_>>().join("; ")
 }
 
 /// The first bad rows, and how many there are.

@@ -9,6 +9,7 @@ pub mod dump;
 pub mod exec;
 pub mod import;
 pub mod ingest;
+mod last;
 pub mod power;
 pub mod promql;
 pub mod run;
