@@ -121,6 +121,10 @@ impl Core {
         lock(&self.streams).name(labels, self.options.streams_max)
     }
 
+    pub fn stream_beyond_bound(&self, labels: &Labels) -> Result<Stream, Error> {
+        lock(&self.streams).name(labels, usize::MAX)
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }

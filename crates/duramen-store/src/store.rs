@@ -183,6 +183,15 @@ impl Store {
         self.core().stream(labels)
     }
 
+    /// The same, though there be no room for one more: for the few streams that a program names itself, and turns to when
+    /// [`Store::stream`] has no room for what others name. Those that come from outside without end must not come through here.
+    ///
+    /// # Errors
+    /// [`Error::TooManyStreams`], after four thousand million of them.
+    pub fn stream_beyond_bound(&self, labels: &Labels) -> Result<Stream, Error> {
+        self.core().stream_beyond_bound(labels)
+    }
+
     /// Appends a batch: after any crash all of it is there, or nothing. Its rows are visible to queries at once.
     ///
     /// Waits while the memory for rows is full and a table is being written.

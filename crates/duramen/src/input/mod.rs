@@ -6,6 +6,7 @@ pub mod journald;
 pub mod lines;
 pub mod mark;
 pub mod stdin;
+pub mod streams;
 pub mod syslog;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream};
+use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream, TimeBase};
 
+use crate::input::streams::Streams;
 use crate::pace::Pace;
 use crate::stamp::{self, Stamps};
 use crate::stop::{Stop, Woken};
@@ -42,6 +44,8 @@ pub struct Counters {
     pub odd: AtomicU64,
     /// Rows known to be lost on the way: refused for good, or dropped by a source that cannot wait.
     pub lost: AtomicU64,
+    /// Rows for whose own stream there was no room; see [`streams`].
+    pub crowded: AtomicU64,
     /// How often it had to wait because the store could take no more.
     pub waits: AtomicU64,
 }
@@ -130,49 +134,30 @@ impl Feed {
 /// What turns lines into rows: time, level, and the stream.
 pub struct LineReader {
     stamps: Stamps,
-    /// The labels of every line.
-    labels: Vec<(String, String)>,
-    /// The stream of the line before, with the host and program that it named.
-    last: Option<(String, String, Stream)>,
+    streams: Streams,
 }
 
 impl LineReader {
-    /// For lines with these labels.
-    pub fn new(labels: Vec<(String, String)>) -> LineReader {
-        LineReader { stamps: Stamps::default(), labels, last: None }
+    /// For lines that belong to these streams.
+    pub fn new(streams: Streams) -> LineReader {
+        LineReader { stamps: Stamps::default(), streams }
     }
 
     /// Adds a line to a batch. Host and program that it names become labels.
     ///
     /// # Errors
-    /// The store knows no room for its stream, not even without host and program.
+    /// As [`Streams::place`].
     pub fn push(&mut self, batch: &mut Batch, line: &[u8], now: Now, feed: &Feed) -> Result<(), duramen_store::Error> {
         let head = self.stamps.head(line, now.wall);
-        let (host, program) = (head.host.unwrap_or(""), head.program.unwrap_or(""));
         let level = if line.is_empty() { Level::None } else { stamp::level(line) };
-        let stream = match &self.last {
-            Some((last_host, last_program, stream)) if last_host == host && last_program == program => stream.clone(),
-            _ => {
-                let stream = self.stream(host, program, feed)?;
-                self.last = Some((host.to_string(), program.to_string(), stream.clone()));
-                stream
-            }
+        let place = match (head.host.unwrap_or(""), head.program.unwrap_or("")) {
+            (_, "") => self.streams.place(&[], feed)?,
+            (host, program) => self.streams.place(&[("app", program), ("host", host)], feed)?,
         };
-        match head.time {
-            Some(time) => batch.push(&stream, time, level, line, &[]),
-            None => batch.push_at(now.base, &stream, now.time, level, line, &[]),
-        }
+        let (base, time) = head.time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
+        let fields: Vec<(&str, &str)> = place.fields().collect();
+        batch.push_at(base, &place.stream, time, level, line, &fields);
         Ok(())
-    }
-
-    fn stream(&self, host: &str, program: &str, feed: &Feed) -> Result<Stream, duramen_store::Error> {
-        let mut labels: Vec<(&str, &str)> = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let plain = labels.clone();
-        if !program.is_empty() {
-            labels.extend([("app", program), ("host", host)]);
-        }
-        // Lines that name ever new programs must not take the others' room.
-        feed.stream(&labels).or_else(|_| feed.stream(&plain))
     }
 }
 
@@ -180,7 +165,7 @@ impl LineReader {
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// What rows without a time of their own get.
-    pub base: duramen_store::TimeBase,
+    pub base: TimeBase,
     /// Their time.
     pub time: Nanoseconds,
     /// Wall time, as well as it is known: it decides the year of lines that name none.
@@ -192,9 +177,9 @@ impl Now {
     pub fn of(store: &Store) -> Now {
         let (base, time) = store.now();
         let wall = match base {
-            duramen_store::TimeBase::Wall => time,
+            TimeBase::Wall => time,
             // 2026: when this was written; no line that this program stores is much older.
-            duramen_store::TimeBase::Boot(_) => 1_798_000_000_000_000_000,
+            TimeBase::Boot(_) => 1_798_000_000_000_000_000,
         };
         Now { base, time, wall }
     }

@@ -4,6 +4,7 @@
 use duramen_store::{Batch, Durability};
 
 use crate::input::lines::split;
+use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, Input, LineReader, Now};
 use crate::source::{Chunk, Source};
 
@@ -30,7 +31,7 @@ impl Input for Stdin {
     }
 
     fn run(&mut self, feed: &Feed) -> anyhow::Result<()> {
-        let mut reader = LineReader::new(self.labels.clone());
+        let mut reader = LineReader::new(Streams::with_plain(self.labels.clone(), feed.plain(&self.labels)?));
         let mut buffer = vec![0; READ_BYTES];
         let mut pending: Vec<u8> = Vec::new();
         loop {

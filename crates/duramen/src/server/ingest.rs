@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::daemon::Shared;
 use crate::input::lines::split;
+use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, LineReader, Now};
 use crate::server::{Bodies, read_body, refuse};
 use crate::stamp::{self, Stamps};
@@ -152,7 +153,7 @@ fn read(
         body.push(b'\n');
     }
     let lines = split(&body, duramen_store::Options::default().row_bytes_max).lines;
-    let mut reader = LineReader::new(labels.clone());
+    let mut reader = LineReader::new(Streams::new(labels.clone()));
     let mut json = JsonReader { labels, stamps: Stamps::default(), last: None };
     for (at, line) in lines.into_iter().enumerate() {
         if plain {

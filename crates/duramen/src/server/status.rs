@@ -115,6 +115,9 @@ pub struct InputStatus {
     pub odd: u64,
     /// Rows known to be lost on the way.
     pub lost: u64,
+    /// Rows for whose own stream there was no room.
+    #[serde(default)]
+    pub crowded: u64,
     /// How often it waited for the store.
     pub waits: u64,
 }
@@ -131,6 +134,7 @@ impl Status {
             bytes: get(&counters.bytes),
             odd: get(&counters.odd),
             lost: get(&counters.lost),
+            crowded: get(&counters.crowded),
             waits: get(&counters.waits),
         });
         let (device_bytes_today, device_bytes_per_day, commit) = shared.pace.figures();
@@ -238,6 +242,7 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         ("bytes", "Bytes of text taken.", |input| input.bytes),
         ("odd_rows", "Rows that were not of the input's form, kept as text.", |input| input.odd),
         ("lost_rows", "Rows known to be lost on the way.", |input| input.lost),
+        ("crowded_rows", "Rows for whose own stream there was no room.", |input| input.crowded),
         ("waits", "Times that the input waited for the store.", |input| input.waits),
     ] {
         let _ = writeln!(out, "# HELP duramen_input_{name}_total {help}\n# TYPE duramen_input_{name}_total counter");

@@ -13,6 +13,8 @@ mod bad_rows;
 #[cfg(feature = "daemon")]
 mod collector;
 #[cfg(feature = "daemon")]
+mod crowd;
+#[cfg(feature = "daemon")]
 mod curl;
 mod damage;
 mod demo;

@@ -6,6 +6,7 @@ use duramen_store::{Batch, Durability, Options};
 use crate::cli::store::Ingest;
 use crate::exit::Exit;
 use crate::input::lines::split;
+use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, LineReader, Now};
 use crate::pace::Pace;
 use crate::progress::{self, OutputUse};
@@ -32,10 +33,11 @@ pub fn run(arguments: &Ingest, stop: Stop) -> anyhow::Result<Exit> {
     let bar = if quiet { indicatif::ProgressBar::hidden() } else { progress::bytes(total, OutputUse::Quiet) };
     let mut rows = 0;
     let mut bytes = 0;
+    let plain = feed.plain(&plain_labels(arguments))?;
     for source in &mut sources {
         let mut labels = arguments.labels.clone();
         labels.push(("file".to_string(), source.name.clone()));
-        let mut reader = LineReader::new(labels);
+        let mut reader = LineReader::new(Streams::with_plain(labels, plain.clone()));
         let mut pending = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
         loop {
@@ -72,7 +74,21 @@ pub fn run(arguments: &Ingest, stop: Stop) -> anyhow::Result<Exit> {
     if !arguments.quiet {
         let too_old = store.stats().rows_too_old;
         let refused = if too_old > 0 { format!("; {too_old} were older than the retention") } else { String::new() };
-        eprintln!("stored {} ({}), durable{refused}", show_counted(rows, "line"), show_bytes(bytes));
+        let crowded = counters.crowded.load(std::sync::atomic::Ordering::Relaxed);
+        let crowded = match crowded {
+            0 => String::new(),
+            _ => format!("; {crowded} named more streams than there is room for, and are in {}", plain.labels()),
+        };
+        eprintln!("stored {} ({}), durable{refused}{crowded}", show_counted(rows, "line"), show_bytes(bytes));
     }
     Ok(stop.signal().map_or(Exit::Complete, Exit::Signal))
+}
+
+/// The labels of rows for whose own stream there is no room.
+fn plain_labels(arguments: &Ingest) -> Vec<(String, String)> {
+    let mut labels = arguments.labels.clone();
+    if labels.iter().all(|(name, _)| name != "input") {
+        labels.push(("input".to_string(), "ingest".to_string()));
+    }
+    labels
 }

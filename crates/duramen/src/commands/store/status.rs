@@ -158,7 +158,12 @@ fn describe(status: &Status, url: &str, now: i64) -> String {
     put("device", format!("{given}{budget} written today; syncs at most {} apart", span(status.commit_seconds)));
     for input in &status.inputs {
         let mut words = format!("{}, {}", show_counted(input.rows, "row"), show_bytes(input.bytes));
-        for (count, what) in [(input.odd, "odd"), (input.lost, "LOST"), (input.waits, "waits")] {
+        for (count, what) in [
+            (input.odd, "odd"),
+            (input.lost, "LOST"),
+            (input.crowded, "without room for a stream"),
+            (input.waits, "waits"),
+        ] {
             if count > 0 {
                 let _ = write!(words, ", {} {what}", show_count(count));
             }

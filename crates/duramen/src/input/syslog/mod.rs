@@ -20,6 +20,7 @@ use std::time::Duration;
 use duramen_store::{Batch, Durability, Event, Level};
 use rustix::event::{PollFd, PollFlags};
 
+use crate::input::streams::Streams;
 use crate::input::syslog::frames::Framer;
 use crate::input::syslog::rows::{Begun, Rows};
 use crate::input::syslog::socket::{Connection, Read, Socket};
@@ -64,6 +65,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub struct Syslog {
     socket: Socket,
     bounds: Bounds,
+    labels: Vec<(String, String)>,
     rows: Rows,
     connections: Vec<Peer>,
     /// What the kernel had dropped when it was looked up last.
@@ -95,7 +97,8 @@ impl Syslog {
         Ok(Syslog {
             socket,
             bounds,
-            rows: Rows::new(labels),
+            rows: Rows::new(Streams::new(labels.clone())),
+            labels,
             connections: Vec::new(),
             dropped: 0,
             untold: 0,
@@ -298,6 +301,7 @@ impl Input for Syslog {
     }
 
     fn run(&mut self, feed: &Feed) -> anyhow::Result<()> {
+        self.rows = Rows::new(Streams::with_plain(self.labels.clone(), feed.plain(&self.labels)?));
         let clock = duramen_journal::disk::World::real().environment;
         let mut looked = clock.now();
         loop {
