@@ -4,6 +4,7 @@
 pub mod file;
 pub mod journald;
 pub mod lines;
+mod lost;
 pub mod mark;
 pub mod stdin;
 pub mod streams;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream, TimeBase};
 
+use crate::input::lost::Lost;
 use crate::input::streams::Streams;
 use crate::pace::Pace;
 use crate::stamp::{self, Stamps};
@@ -66,13 +68,14 @@ pub struct Feed {
     /// What the input has done.
     pub counters: Arc<Counters>,
     pace: Arc<Pace>,
+    lost: Mutex<Lost>,
     streams: Mutex<BTreeMap<Vec<(String, String)>, Stream>>,
 }
 
 impl Feed {
     /// A way for one input.
     pub fn new(store: Store, stop: Arc<Stop>, counters: Arc<Counters>, pace: Arc<Pace>) -> Feed {
-        Feed { store, stop, counters, pace, streams: Mutex::default() }
+        Feed { store, stop, counters, pace, lost: Mutex::default(), streams: Mutex::default() }
     }
 
     /// Whether the input is to end.
@@ -104,11 +107,21 @@ impl Feed {
         Ok(stream)
     }
 
-    /// Appends, and waits as long as the disk is full: nothing is dropped because there is no space now. `None`: a stop came first.
+    /// Appends, and waits as long as the disk is full: nothing is dropped because there is no space now. `None`: a stop came first,
+    /// and the batch is as it was; for sources that can be read again. Others have [`Feed::append_or_lose`].
     ///
     /// # Errors
     /// What waiting does not mend.
     pub fn append(&self, batch: &mut Batch, how: Durability) -> anyhow::Result<Option<Receipt>> {
+        Ok(self.attempt(batch, how)?.ok())
+    }
+
+    /// Appends until it is done, or a stop comes first: then why it was not done before.
+    fn attempt(
+        &self,
+        batch: &mut Batch,
+        how: Durability,
+    ) -> Result<Result<Receipt, duramen_store::Error>, duramen_store::Error> {
         let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
         let how = if how == Durability::Policy { self.pace.durability(self.store.power()) } else { how };
         loop {
@@ -116,16 +129,16 @@ impl Feed {
                 Ok(receipt) => {
                     Counters::add(&self.counters.rows, rows);
                     Counters::add(&self.counters.bytes, bytes);
-                    return Ok(Some(receipt));
+                    return Ok(Ok(receipt));
                 }
                 // Files and pipes wait; whoever cannot wait is told, or counted.
                 Err(error) if error.is_no_space() || matches!(error, duramen_store::Error::Going) => {
                     Counters::add(&self.counters.waits, 1);
                     if self.pause(Duration::from_millis(500)) {
-                        return Ok(None);
+                        return Ok(Err(error));
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }

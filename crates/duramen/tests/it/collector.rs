@@ -96,10 +96,14 @@ impl Collector {
 
     /// A figure of an input, as `/status` has it.
     pub fn figure(&self, input: &str, name: &str) -> u64 {
-        let body = self.get("/status");
-        let status: serde_json::Value = serde_json::from_str(&body).expect("the status is JSON");
+        let status = self.status();
         let inputs = status["inputs"].as_array().expect("it names inputs");
         inputs.iter().find(|one| one["name"] == input).and_then(|one| one[name].as_u64()).unwrap_or(0)
+    }
+
+    /// How it is.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/status")).expect("the status is JSON")
     }
 
     fn get(&self, path: &str) -> String {

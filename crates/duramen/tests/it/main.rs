@@ -35,6 +35,8 @@ mod page;
 #[cfg(feature = "daemon")]
 mod power;
 mod power_cut;
+#[cfg(feature = "daemon")]
+mod power_inputs;
 #[cfg(feature = "raft")]
 mod raft;
 mod round_trip;
