@@ -23,6 +23,8 @@ mod exec;
 mod file_systems;
 #[cfg(feature = "daemon")]
 mod file_tail;
+#[cfg(feature = "daemon")]
+mod full_disk;
 mod harness;
 #[cfg(feature = "daemon")]
 mod http;
