@@ -243,7 +243,7 @@ impl Files {
                 self.search(feed);
                 self.release_copies(identity, feed)?;
                 if let Some(known) = self.known.get_mut(&identity) {
-                    known.position = Position::default();
+                    known.begin_anew();
                 }
             }
         }
@@ -316,6 +316,12 @@ impl Known {
             self.file = ((metadata.dev(), metadata.ino()) == identity).then_some(file);
         }
         self.file.is_some().then_some(seen)
+    }
+
+    /// It is another file now, under the same inode: a copy that took the place of an older one, say.
+    fn begin_anew(&mut self) {
+        self.position = Position::default();
+        self.settled = false;
     }
 
     fn judge(&self, resumed: bool) -> Judgement {
