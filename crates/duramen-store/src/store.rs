@@ -192,6 +192,17 @@ impl Store {
         self.core().stream_beyond_bound(labels)
     }
 
+    /// Bytes that one row's text, and its fields, may have: what [`Options::row_bytes_max`] says, or a third of what a record of the
+    /// journal takes, so that a batch always has room for at least one of them.
+    pub fn row_bytes_max(&self) -> usize {
+        self.core().options.row_bytes_max.min(self.batch_bytes_max() / 3)
+    }
+
+    /// Bytes that a batch may take in the journal.
+    pub fn batch_bytes_max(&self) -> usize {
+        self.core().journal.record_bytes_max()
+    }
+
     /// Appends a batch: after any crash all of it is there, or nothing. Its rows are visible to queries at once.
     ///
     /// Waits while the memory for rows is full and a table is being written.

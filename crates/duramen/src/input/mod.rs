@@ -6,6 +6,7 @@ pub mod journald;
 pub mod lines;
 mod lost;
 pub mod mark;
+pub mod parts;
 pub mod stdin;
 pub mod streams;
 pub mod syslog;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream, TimeBase};
 
 use crate::input::lost::Lost;
+use crate::input::parts::Row;
 use crate::input::streams::Streams;
 use crate::pace::Pace;
 use crate::stamp::{self, Stamps};
@@ -67,6 +69,8 @@ pub struct Feed {
     pub stop: Arc<Stop>,
     /// What the input has done.
     pub counters: Arc<Counters>,
+    /// Bytes of a row's text, and of its fields.
+    row_bytes_max: usize,
     pace: Arc<Pace>,
     lost: Mutex<Lost>,
     streams: Mutex<BTreeMap<Vec<(String, String)>, Stream>>,
@@ -75,7 +79,8 @@ pub struct Feed {
 impl Feed {
     /// A way for one input.
     pub fn new(store: Store, stop: Arc<Stop>, counters: Arc<Counters>, pace: Arc<Pace>) -> Feed {
-        Feed { store, stop, counters, pace, lost: Mutex::default(), streams: Mutex::default() }
+        let row_bytes_max = store.row_bytes_max();
+        Feed { store, stop, counters, row_bytes_max, pace, lost: Mutex::default(), streams: Mutex::default() }
     }
 
     /// Whether the input is to end.
@@ -169,7 +174,7 @@ impl LineReader {
         };
         let (base, time) = head.time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
         let fields: Vec<(&str, &str)> = place.fields().collect();
-        batch.push_at(base, &place.stream, time, level, line, &fields);
+        feed.push(batch, &place.stream, &Row { base, time, level, text: line, fields: &fields });
         Ok(())
     }
 }

@@ -7,11 +7,12 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use duramen_store::{Batch, Durability, Level, Nanoseconds, Stream};
+use duramen_store::{Batch, Durability, Level, Nanoseconds, Stream, TimeBase};
 use serde_json::{Map, Value};
 
 use crate::daemon::Shared;
 use crate::input::lines::split;
+use crate::input::parts::Row;
 use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, LineReader, Now};
 use crate::server::{Bodies, read_body, refuse};
@@ -152,7 +153,8 @@ fn read(
     if body.last().is_some_and(|&last| last != b'\n') {
         body.push(b'\n');
     }
-    let lines = split(&body, duramen_store::Options::default().row_bytes_max).lines;
+    // An object is read whole; it is its text that comes in parts.
+    let lines = split(&body, usize::MAX).lines;
     let mut reader = LineReader::new(Streams::new(labels.clone()));
     let mut json = JsonReader { labels, stamps: Stamps::default(), last: None };
     for (at, line) in lines.into_iter().enumerate() {
@@ -214,10 +216,8 @@ impl JsonReader {
         let fields: Vec<(String, String)> = object.into_iter().map(|(name, value)| (name, words(&value))).collect();
         let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let level = level.unwrap_or_else(|| stamp::level(text.as_bytes()));
-        match time {
-            Some(time) => batch.push(&stream, time, level, text.as_bytes(), &fields),
-            None => batch.push_at(now.base, &stream, now.time, level, text.as_bytes(), &fields),
-        }
+        let (base, time) = time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
+        feed.push(batch, &stream, &Row { base, time, level, text: text.as_bytes(), fields: &fields });
         Ok(())
     }
 

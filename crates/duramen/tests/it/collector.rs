@@ -101,6 +101,22 @@ impl Collector {
         inputs.iter().find(|one| one["name"] == input).and_then(|one| one[name].as_u64()).unwrap_or(0)
     }
 
+    /// Sends a body, plain text unless it begins as an object; the answer's code and words.
+    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        use std::io::{Read as _, Write as _};
+        let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
+        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n");
+        write!(stream, "{head}Content-Length: {length}\r\n\r\n").expect("it reads");
+        // Whoever refuses a body may stop reading it.
+        let _ = stream.write_all(body.as_bytes());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
+        (code, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_string()))
+    }
+
     /// How it is.
     pub fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/status")).expect("the status is JSON")

@@ -140,6 +140,18 @@ fn more_programs_than_there_is_room_for_are_fields() {
 }
 
 #[test]
+fn a_message_over_the_bound_comes_in_parts() {
+    let folder = with_fake();
+    let long = "z".repeat(4_500);
+    entry(folder.path(), 1, format!("MESSAGE={long}\nPRIORITY=6\n").as_bytes());
+    let small = |command: &mut std::process::Command| _ = command.env("DURAMEN__STORE__ROW_BYTES_MAX", "1000");
+    let collector = start_with(&folder, &["--journald"], small);
+    collector.wait_rows(JOURNAL, 5);
+    assert_eq!((texts(&collector.data, JOURNAL).concat(), collector.figure("journald", "odd")), (long, 4));
+    collector.stop();
+}
+
+#[test]
 fn a_machine_without_journalctl_is_told_so() {
     let folder = Folder::fast();
     let data = folder.join("data");

@@ -31,6 +31,8 @@ mod http;
 #[cfg(feature = "daemon")]
 mod journald;
 mod kill;
+#[cfg(feature = "daemon")]
+mod long_rows;
 mod mounted;
 #[cfg(feature = "daemon")]
 mod page;

@@ -77,7 +77,7 @@ struct Work {
 impl Work {
     /// Stores the lines of one source, until its end or a stop.
     fn ingest(&mut self, source: &mut Source, streams: Streams) -> anyhow::Result<()> {
-        let line_bytes_max = Options::default().row_bytes_max;
+        let line_bytes_max = self.feed.store.row_bytes_max();
         let mut reader = LineReader::new(streams);
         let mut pending = Vec::new();
         let mut buffer = vec![0; READ_BYTES];

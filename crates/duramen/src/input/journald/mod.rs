@@ -12,9 +12,10 @@ use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use duramen_store::{Batch, Durability, Error, Level, Nanoseconds};
+use duramen_store::{Batch, Durability, Error, Level, Nanoseconds, TimeBase};
 
 use crate::input::journald::export::{Entry, Parser};
+use crate::input::parts::Row;
 use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, Input, Now};
 use crate::stamp;
@@ -129,10 +130,8 @@ impl Journald {
             Some([digit @ b'0'..=b'7']) => Level::from_byte(digit - b'0'),
             _ => stamp::level(text),
         };
-        match time(entry) {
-            Some(time) => batch.push(&place.stream, time, level, text, &fields),
-            None => batch.push_at(now.base, &place.stream, now.time, level, text, &fields),
-        }
+        let (base, time) = time(entry).map_or((now.base, now.time), |time| (TimeBase::Wall, time));
+        feed.push(batch, &place.stream, &Row { base, time, level, text, fields: &fields });
         Counters::add(&feed.counters.odd, u64::from(entry.odd));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use duramen_store::{Batch, Error, Level, Nanoseconds, Stream, TimeBase};
 
+use crate::input::parts::Row;
 use crate::input::streams::Streams;
 use crate::input::syslog::frames::Frame;
 use crate::input::syslog::message::parse;
@@ -51,7 +52,7 @@ impl Rows {
         fields.extend(place.fields());
         let level = if found.level == Level::None { stamp::level(found.text) } else { found.level };
         let (base, time) = found.time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
-        batch.push_at(base, &place.stream, time, level, found.text, &fields);
+        feed.push(batch, &place.stream, &Row { base, time, level, text: found.text, fields: &fields });
         Counters::add(&feed.counters.odd, u64::from(found.odd));
         Ok(Begun { stream: place.stream.clone(), base, time, level })
     }
@@ -75,7 +76,9 @@ impl Rows {
         }
         match begun {
             Some(begun) if frame.goes_on => {
-                batch.push_at(begun.base, &begun.stream, begun.time, begun.level, frame.bytes, &[]);
+                let Begun { stream, base, time, level } = &*begun;
+                let row = Row { base: *base, time: *time, level: *level, text: frame.bytes, fields: &[] };
+                feed.push(batch, stream, &row);
                 Counters::add(&feed.counters.odd, 1);
             }
             _ => {

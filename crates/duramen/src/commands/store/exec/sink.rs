@@ -306,7 +306,7 @@ impl Work {
 impl Own {
     fn append(&mut self, stream: Stream, body: &[u8]) -> Result<(), duramen_store::Error> {
         let (now, mut batch) = (Now::of(&self.store), Batch::new());
-        for line in split(body, Options::default().row_bytes_max).lines {
+        for line in split(body, self.store.row_bytes_max()).lines {
             self.readers[stream as usize].push(&mut batch, line, now, &self.feed)?;
         }
         self.store.append_drain(&mut batch, Durability::Policy).map(drop)
