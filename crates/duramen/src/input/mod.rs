@@ -19,7 +19,7 @@ use std::time::Duration;
 use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream, TimeBase};
 
 use crate::input::lost::Lost;
-use crate::input::parts::Row;
+use crate::input::parts::{Row, Target};
 use crate::input::streams::Streams;
 use crate::pace::Pace;
 use crate::stamp::{self, Stamps};
@@ -165,7 +165,13 @@ impl LineReader {
     ///
     /// # Errors
     /// As [`Streams::place`].
-    pub fn push(&mut self, batch: &mut Batch, line: &[u8], now: Now, feed: &Feed) -> Result<(), duramen_store::Error> {
+    pub fn push(
+        &mut self,
+        batch: &mut impl Target,
+        line: &[u8],
+        now: Now,
+        feed: &Feed,
+    ) -> Result<(), duramen_store::Error> {
         let head = self.stamps.head(line, now.wall);
         let level = if line.is_empty() { Level::None } else { stamp::level(line) };
         let place = match (head.host.unwrap_or(""), head.program.unwrap_or("")) {

@@ -22,18 +22,34 @@ pub struct Row<'a> {
     pub fields: &'a [(&'a str, &'a str)],
 }
 
+/// Where rows are added.
+pub trait Target {
+    /// What to add the next row of a stream to, whose text and fields have so many bytes; `None`: it is not to be added.
+    fn batch(&mut self, stream: &Stream, bytes: usize) -> Option<&mut Batch>;
+}
+
+impl Target for Batch {
+    fn batch(&mut self, _stream: &Stream, _bytes: usize) -> Option<&mut Batch> {
+        Some(self)
+    }
+}
+
 impl Feed {
     /// Adds a row to a batch, in parts if it is longer than the store's bound; each part but the first counts as odd, and so do
     /// fields that were cut.
-    pub fn push(&self, batch: &mut Batch, stream: &Stream, row: &Row<'_>) {
+    pub fn push(&self, target: &mut impl Target, stream: &Stream, row: &Row<'_>) {
         let max = self.row_bytes_max.max(1);
-        let fields = fitting(row.fields, max);
+        let kept = fitting(row.fields, max);
         let (first, rest) = row.text.split_at(row.text.len().min(max));
-        batch.push_at(row.base, stream, row.time, row.level, first, &fields);
-        for part in rest.chunks(max) {
-            batch.push_at(row.base, stream, row.time, row.level, part, &[]);
-        }
-        let cut = fields[..] != *row.fields;
+        let mut add = |text: &[u8], fields: &[(&str, &str)]| {
+            let field_bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len() + FIELD_BYTES).sum();
+            if let Some(batch) = target.batch(stream, text.len() + field_bytes) {
+                batch.push_at(row.base, stream, row.time, row.level, text, fields);
+            }
+        };
+        add(first, &kept);
+        rest.chunks(max).for_each(|part| add(part, &[]));
+        let cut = kept[..] != *row.fields;
         Counters::add(&self.counters.odd, (rest.len().div_ceil(max) + usize::from(cut)) as u64);
     }
 }

@@ -1,4 +1,7 @@
 //! `/ingest`: rows by HTTP. A body of JSON objects, one a line, or of plain lines; the answer comes when all of it is durable.
+//! What fits into one batch of the store is stored whole or not at all; more is stored in several.
+
+mod batches;
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use duramen_store::{Batch, Durability, Level, Nanoseconds, Stream, TimeBase};
+use duramen_store::{Durability, Level, Nanoseconds, Receipt, Stream, TimeBase};
 use serde_json::{Map, Value};
 
 use crate::daemon::Shared;
@@ -15,6 +18,7 @@ use crate::input::lines::split;
 use crate::input::parts::Row;
 use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, LineReader, Now};
+use crate::server::ingest::batches::{Batches, Progress, Refused};
 use crate::server::{Bodies, read_body, refuse};
 use crate::stamp::{self, Stamps};
 
@@ -88,43 +92,52 @@ pub async fn ingest(
     };
     let counters = shared.counters("http");
     let how = if durable { Durability::Now } else { Durability::Policy };
-    let work = move || -> Result<_, duramen_store::Error> {
+    let work = move || -> Result<_, Refused> {
         let feed = Feed::new(shared.store.clone(), shared.stop.clone(), counters, shared.pace.clone());
-        let (mut batch, mut taken) = read(&body, plain, labels, &feed)?;
         // One at a time, so that nobody comes between the look at a client's position and its change.
         let _one = position.is_some().then(|| shared.clients.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        if let Some((key, sequence)) = &position {
-            let before = shared.store.position(key).and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
-            if forget && body.is_empty() {
-                batch.set_position(key, &[]);
-            } else if before.is_some_and(|before| *sequence <= before) {
-                batch = Batch::new();
-                taken = Taken { repeated: true, ..Taken::default() };
+        let forgets = forget && body.is_empty();
+        let progress = position.as_ref().map(|(key, sequence)| Progress::of(shared.store.position(key), *sequence));
+        let stored = match progress {
+            Some(Progress::Whole) if !forgets => {
                 // It may have been taken a moment ago, and not be durable yet.
                 shared.store.sync()?;
-            } else {
-                batch.set_position(key, &sequence.to_le_bytes());
+                return Ok((None, Taken { repeated: true, ..Taken::default() }));
             }
+            Some(Progress::Rows(rows)) => rows,
+            _ => 0,
+        };
+        let (mut batches, taken) = read(&body, plain, labels, &feed, stored)?;
+        match &position {
+            Some((key, _)) if forgets => batches.forget(key),
+            Some((key, sequence)) => batches.mark(key, *sequence),
+            None => {}
         }
-        let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
-        let receipt = shared.store.append_drain(&mut batch, how)?;
-        Counters::add(&feed.counters.rows, rows);
-        Counters::add(&feed.counters.bytes, bytes);
+        let receipt = batches.append(how, &feed)?;
         Counters::add(&feed.counters.odd, taken.odd.len() as u64);
-        Ok((receipt, taken))
+        Ok((Some(receipt), taken))
     };
-    let result = match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => answer(result, how).await,
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// Answers, as soon as what was asked for is true.
+async fn answer(result: Result<(Option<Receipt>, Taken), Refused>, how: Durability) -> Response {
     let failed = |error: duramen_store::Error| refuse(status_of(&error), error.to_string());
     match result {
-        Ok((receipt, taken)) if durable => match receipt.await {
+        Ok((Some(receipt), taken)) if how == Durability::Now => match receipt.await {
             Ok(()) => Json(taken).into_response(),
             Err(error) => failed(error),
         },
+        Ok((None, taken)) if how == Durability::Now => Json(taken).into_response(),
         Ok((_, taken)) => (StatusCode::ACCEPTED, Json(taken)).into_response(),
-        Err(error) => failed(error),
+        Err(Refused { error, rows: 0 }) => failed(error),
+        Err(Refused { error, rows }) => {
+            let words = format!("{error}; the first {rows} rows of this body are stored, the rest is not");
+            refuse(status_of(&error), words)
+        }
     }
 }
 
@@ -140,15 +153,16 @@ pub(super) fn status_of(error: &duramen_store::Error) -> StatusCode {
     }
 }
 
-/// Turns a body into rows.
+/// Turns a body into rows, of which the first so many are stored already.
 fn read(
     body: &[u8],
     plain: bool,
     labels: Vec<(String, String)>,
     feed: &Feed,
-) -> Result<(Batch, Taken), duramen_store::Error> {
+    stored: usize,
+) -> Result<(Batches, Taken), duramen_store::Error> {
     let now = Now::of(&feed.store);
-    let (mut batch, mut taken) = (Batch::new(), Taken::default());
+    let (mut batches, mut taken) = (Batches::new(&feed.store, stored), Taken::default());
     let mut body = body.to_vec();
     if body.last().is_some_and(|&last| last != b'\n') {
         body.push(b'\n');
@@ -158,25 +172,29 @@ fn read(
     let mut reader = LineReader::new(Streams::new(labels.clone()));
     let mut json = JsonReader { labels, stamps: Stamps::default(), last: None };
     for (at, line) in lines.into_iter().enumerate() {
+        if at % 100_000 == 0 {
+            // Before memory is spent on all of them.
+            batches.rows()?;
+        }
         if plain {
-            reader.push(&mut batch, line, now, feed)?;
+            reader.push(&mut batches, line, now, feed)?;
             continue;
         }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         match serde_json::from_slice::<Map<String, Value>>(line) {
-            Ok(object) => json.push(&mut batch, object, now, feed)?,
+            Ok(object) => json.push(&mut batches, object, now, feed)?,
             Err(error) => {
-                reader.push(&mut batch, line, now, feed)?;
+                reader.push(&mut batches, line, now, feed)?;
                 if taken.odd.len() < ODD_MAX {
                     taken.odd.push(Odd { line: at + 1, reason: error.to_string() });
                 }
             }
         }
     }
-    taken.rows = batch.len();
-    Ok((batch, taken))
+    taken.rows = batches.rows()?;
+    Ok((batches, taken))
 }
 
 /// What turns JSON objects into rows.
@@ -189,7 +207,7 @@ struct JsonReader {
 impl JsonReader {
     fn push(
         &mut self,
-        batch: &mut Batch,
+        batch: &mut Batches,
         mut object: Map<String, Value>,
         now: Now,
         feed: &Feed,
