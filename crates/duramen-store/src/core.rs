@@ -215,6 +215,8 @@ impl Core {
             journal: self.journal.stats(),
             streams,
             memory_bytes: view.bytes(),
+            memory_rows: view.held().0 as u64,
+            memory_samples: view.held().1 as u64,
             sealing: view.sealed.len(),
             tables: view.tables.len(),
             table_bytes: view.tables.iter().map(|live| live.entry.bytes).sum(),

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use duramen_store::Power;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Shared;
@@ -27,6 +28,9 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
     }
     if stats.journal.no_space || stats.space_short {
         return refuse(StatusCode::INSUFFICIENT_STORAGE, "the disk is full: nothing is taken until there is space");
+    }
+    if shared.store.power() == Power::Going {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, duramen_store::Error::Going.to_string());
     }
     "ok\n".into_response()
 }

@@ -103,18 +103,27 @@ impl Collector {
 
     /// Sends a body, plain text unless it begins as an object; the answer's code and words.
     pub fn post(&self, path: &str, body: &str) -> (u16, String) {
-        use std::io::{Read as _, Write as _};
         let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
-        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
         let length = body.len();
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n");
-        write!(stream, "{head}Content-Length: {length}\r\n\r\n").expect("it reads");
+        self.exchange(&format!("{head}Content-Length: {length}\r\n\r\n"), body)
+    }
+
+    fn exchange(&self, head: &str, body: &str) -> (u16, String) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
+        stream.write_all(head.as_bytes()).expect("it reads");
         // Whoever refuses a body may stop reading it.
         let _ = stream.write_all(body.as_bytes());
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
         (code, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_string()))
+    }
+
+    /// What `/healthz` answers.
+    pub fn health(&self) -> (u16, String) {
+        self.exchange("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "")
     }
 
     /// How it is.

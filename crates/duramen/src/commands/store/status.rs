@@ -86,9 +86,11 @@ fn without_daemon(arguments: &Look) -> anyhow::Result<Exit> {
     })?;
     store.close()?;
     println!("no daemon runs on {}", arguments.data.folder.display());
-    println!("rows        {}", rows(stats.table_rows, stats.tables as u64, stats.table_bytes, stats.text_bytes));
-    if stats.table_samples > 0 {
-        println!("samples     {}", show_count(stats.table_samples));
+    let in_tables = rows(stats.table_rows, stats.tables as u64, stats.table_bytes, stats.text_bytes);
+    println!("rows        {in_tables}; {} in the journal", show_count(stats.memory_rows));
+    if stats.table_samples + stats.memory_samples > 0 {
+        let in_journal = show_count(stats.memory_samples);
+        println!("samples     {} in tables; {in_journal} in the journal", show_count(stats.table_samples));
     }
     if let Some(free) = stats.free_bytes {
         println!("disk        {} free", show_bytes(free));
