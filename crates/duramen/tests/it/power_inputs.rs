@@ -92,3 +92,118 @@ fn what_a_stop_at_going_loses_of_standard_input_is_told() {
     daemon.stop();
     assert_eq!(texts(&data, r#"{input="stdin"}"#), ["before", "whole", "half"]);
 }
+
+/// What the inputs of a daemon are given, number by number.
+struct Sources {
+    log: std::path::PathBuf,
+    udp: UdpSocket,
+    to: String,
+    unix: std::path::PathBuf,
+    tcp: TcpStream,
+}
+
+impl Sources {
+    /// A row for each: `word` by each of them.
+    fn send(&mut self, word: &str) {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.log).expect("a file");
+        writeln!(file, "{word} of file").expect("written");
+        self.udp.send_to(format!("<14>a: {word} of udp").as_bytes(), &self.to).expect("it is sent");
+        let unix = UnixDatagram::unbound().expect("a socket");
+        unix.send_to(format!("<14>a: {word} of unix").as_bytes(), &self.unix).expect("it reads");
+        writeln!(self.tcp, "<14>a: {word} of tcp").expect("it is sent");
+    }
+}
+
+const INPUTS: [&str; 4] = ["file", "syslog udp", "syslog unix", "syslog tcp"];
+
+fn words(data: &Path, word: &str) -> Vec<String> {
+    let mut found = texts(data, &format!("{word} of"));
+    found.retain(|text| text.starts_with(word));
+    found.sort();
+    found
+}
+
+fn all(word: &str) -> Vec<String> {
+    ["file", "tcp", "udp", "unix"].iter().map(|input| format!("{word} of {input}")).collect()
+}
+
+/// At low each row is synced by itself, and all are taken; at going none is taken, nothing is lost while the daemon runs, HTTP says so in
+/// words, and with mains all that waited comes, once.
+#[test]
+fn each_input_at_low_and_at_going() {
+    let folder = Folder::fast();
+    let (data, log, unix) = (folder.join("data"), folder.join("a.log"), folder.join("log"));
+    let path = unix.display().to_string();
+    let log_name = log.display().to_string();
+    let words_of = [&log_name, "--syslog-udp", "127.0.0.1:0", "--syslog-tcp", "127.0.0.1:0", "--syslog-unix", &path];
+    // So far apart that what is durable is so for another reason.
+    let daemon = start(&data, &words_of, |command| _ = command.env("DURAMEN__STORE__COMMIT", "1h"));
+    let mut sources = Sources {
+        log,
+        udp: UdpSocket::bind("127.0.0.1:0").expect("a port"),
+        to: format!("127.0.0.1:{}", daemon.port("udp")),
+        unix,
+        tcp: TcpStream::connect(format!("127.0.0.1:{}", daemon.port("tcp"))).expect("it listens"),
+    };
+    send(&daemon.child, Signal::USR1);
+    wait_for("battery", || (daemon.status()["power"] == "battery").then_some(()));
+    set_power(&daemon, Signal::USR1, "low");
+    sources.send("low");
+    wait_for("all rows", || (words(&data, "low") == all("low")).then_some(()));
+    wait_for("all durable", || (daemon.status()["durable"] == daemon.status()["appended"]).then_some(()));
+    assert_eq!(daemon.post("/ingest?via=http", "low of http\n").0, 200);
+    assert_eq!(daemon.health().0, 200);
+    set_power(&daemon, Signal::POWER, "going");
+    sources.send("going");
+    for input in INPUTS {
+        wait_for("an input that waits", || (daemon.figure(input, "waits") > 0).then_some(()));
+        assert_eq!(daemon.figure(input, "lost"), 0);
+    }
+    let (code, said) = daemon.post("/ingest?via=http", "going of http\n");
+    assert!(code == 503 && said.contains("the power is going"), "{code} {said}");
+    let (code, said) = daemon.health();
+    assert!(code == 503 && said.contains("the power is going"), "{code} {said}");
+    assert_eq!(words(&data, "going"), Vec::<String>::new());
+    set_power(&daemon, Signal::USR2, "mains");
+    assert_eq!(daemon.health().0, 200);
+    wait_for("what waited", || (words(&data, "going") == all("going")).then_some(()));
+    for input in INPUTS {
+        assert_eq!((daemon.figure(input, "rows"), daemon.figure(input, "lost")), (2, 0), "{input}");
+    }
+    // A stop at going: the file's position is kept, and what it had is read when the power is back.
+    set_power(&daemon, Signal::POWER, "going");
+    let mut file = std::fs::OpenOptions::new().append(true).open(&sources.log).expect("a file");
+    writeln!(file, "late of file").expect("written");
+    std::thread::sleep(Duration::from_millis(700));
+    daemon.stop();
+    let daemon = start(&data, &words_of, |_| {});
+    wait_for("what was not read", || (words(&data, "late") == ["late of file"]).then_some(()));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(daemon.rows("of").len(), 2 * INPUTS.len() + 1 + 1);
+    daemon.stop();
+}
+
+#[test]
+fn standard_input_at_low_and_at_going() {
+    let folder = Folder::fast();
+    let data = folder.join("data");
+    let mut daemon = start(&data, &[], |command| {
+        command.env("DURAMEN__STORE__COMMIT", "1h").stdin(Stdio::piped());
+    });
+    let mut input = daemon.child.stdin.take().expect("a pipe");
+    send(&daemon.child, Signal::USR1);
+    wait_for("battery", || (daemon.status()["power"] == "battery").then_some(()));
+    set_power(&daemon, Signal::USR1, "low");
+    (0..50).for_each(|number| writeln!(input, "line {number}").expect("it reads"));
+    daemon.wait_rows("line", 50);
+    wait_for("all durable", || (daemon.status()["durable"] == daemon.status()["appended"]).then_some(()));
+    set_power(&daemon, Signal::POWER, "going");
+    (50..60).for_each(|number| writeln!(input, "line {number}").expect("it reads"));
+    wait_for("an input that waits", || (daemon.figure("stdin", "waits") > 0).then_some(()));
+    assert_eq!(daemon.rows("line").len(), 50);
+    set_power(&daemon, Signal::USR2, "mains");
+    daemon.wait_rows("line", 60);
+    let expected: Vec<String> = (0..60).map(|number| format!("line {number}")).collect();
+    assert_eq!(texts(&data, r#"{input="stdin"}"#), expected);
+    daemon.stop();
+}
