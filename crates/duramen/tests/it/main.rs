@@ -52,4 +52,6 @@ mod store_tools;
 mod strace;
 #[cfg(feature = "daemon")]
 mod syslog;
+#[cfg(feature = "daemon")]
+mod systemd;
 mod tools;
