@@ -43,6 +43,8 @@ mod power_cut;
 mod power_inputs;
 #[cfg(feature = "raft")]
 mod raft;
+#[cfg(feature = "daemon")]
+mod real_logs;
 mod round_trip;
 #[cfg(feature = "daemon")]
 mod series;
