@@ -122,6 +122,10 @@ impl Core {
         lock(&self.streams).name(labels, self.options.streams_max)
     }
 
+    pub fn stream_beyond_bound(&self, labels: &Labels) -> Result<Stream, Error> {
+        lock(&self.streams).name(labels, usize::MAX)
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -221,6 +225,8 @@ impl Core {
             journal: self.journal.stats(),
             streams,
             memory_bytes: view.bytes(),
+            memory_rows: view.held().0 as u64,
+            memory_samples: view.held().1 as u64,
             sealing: view.sealed.len(),
             tables: view.tables.len(),
             open_tables,

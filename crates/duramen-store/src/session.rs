@@ -245,7 +245,7 @@ impl Core {
     /// Adds an event to a batch.
     pub(crate) fn add_event(&self, batch: &mut Batch, event: &Event<'_>) -> Result<(), Error> {
         let labels = Labels::new([EVENTS])?;
-        let stream = lock(&self.streams).name(&labels, usize::MAX)?;
+        let stream = self.stream_beyond_bound(&labels)?;
         let (base, time) = event.at.map_or_else(|| self.now(), |at| (TimeBase::Wall, at));
         let mut fields = vec![("event", event.kind)];
         fields.extend(event.fields.iter().map(|(name, value)| (*name, value.as_str())));

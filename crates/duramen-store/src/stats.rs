@@ -11,6 +11,10 @@ pub struct Stats {
     pub streams: usize,
     /// Bytes of rows in memory.
     pub memory_bytes: usize,
+    /// Rows in memory: what the journal has and no table yet.
+    pub memory_rows: u64,
+    /// Samples in memory.
+    pub memory_samples: u64,
     /// Memtables that are being sealed.
     pub sealing: usize,
     /// Live tables.

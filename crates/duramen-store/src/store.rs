@@ -189,6 +189,26 @@ impl Store {
         self.core().stream(labels)
     }
 
+    /// The same, though there be no room for one more: for the few streams that a program names itself, and turns to when
+    /// [`Store::stream`] has no room for what others name. Those that come from outside without end must not come through here.
+    ///
+    /// # Errors
+    /// [`Error::TooManyStreams`], after four thousand million of them.
+    pub fn stream_beyond_bound(&self, labels: &Labels) -> Result<Stream, Error> {
+        self.core().stream_beyond_bound(labels)
+    }
+
+    /// Bytes that one row's text, and its fields, may have: what [`Options::row_bytes_max`] says, or a third of what a record of the
+    /// journal takes, so that a batch always has room for at least one of them.
+    pub fn row_bytes_max(&self) -> usize {
+        self.core().options.row_bytes_max.min(self.batch_bytes_max() / 3)
+    }
+
+    /// Bytes that a batch may take in the journal.
+    pub fn batch_bytes_max(&self) -> usize {
+        self.core().journal.record_bytes_max()
+    }
+
     /// Appends a batch: after any crash all of it is there, or nothing. Its rows are visible to queries at once. Rows and samples that
     /// are older than the retention keeps are left out, and told by [`Receipt::too_old`].
     ///

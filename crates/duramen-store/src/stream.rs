@@ -222,6 +222,9 @@ mod tests {
         let b = streams.name(&labels("b"), 2).unwrap();
         assert_eq!(streams.name(&labels("a"), 2).unwrap().id(), a.id());
         assert!(matches!(streams.name(&labels("c"), 2), Err(Error::TooManyStreams { max: 2 })));
+        let beyond = streams.name(&labels("plain"), usize::MAX).unwrap();
+        assert_eq!(streams.name(&labels("plain"), 2).unwrap().id(), beyond.id(), "it is known to all from then on");
+        drop(beyond);
         let id = b.id();
         b.note_used(7);
         drop(b);

@@ -85,6 +85,13 @@ impl View {
         self.active.bytes() + self.samples.bytes() + sealed.sum::<usize>()
     }
 
+    /// Rows, and samples, in memory.
+    pub fn held(&self) -> (usize, usize) {
+        self.sealed.iter().fold((self.active.len(), self.samples.len()), |(rows, samples), sealed| {
+            (rows + sealed.rows.len(), samples + sealed.samples.len())
+        })
+    }
+
     /// Whether rows wait to be sealed.
     pub fn seals_rows(&self) -> bool {
         self.sealed.iter().any(|sealed| !sealed.rows.is_empty())

@@ -25,6 +25,8 @@ use crate::session::USER;
 use crate::store::Durability;
 use crate::view::{Sealed, View};
 
+/// Bytes of the store's own rows, which are short, and must be taken whatever the bound on those of others is.
+const OWN_ROW_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a position's key and value at most.
 const POSITION_BYTES_MAX: usize = 64 << 10;
 
@@ -87,7 +89,10 @@ pub(crate) fn check_time(time: Nanoseconds) -> Result<(), Error> {
 impl Core {
     /// Checks a batch against the bounds.
     fn check(&self, batch: &Batch) -> Result<(), Error> {
-        let row_max = self.options.row_bytes_max;
+        let row_max = match batch.own {
+            true => self.options.row_bytes_max.max(OWN_ROW_BYTES_MAX),
+            false => self.options.row_bytes_max,
+        };
         for chunk in [&batch.wall, &batch.boot] {
             let longest = |ends: &[u32]| {
                 let begins = std::iter::once(0).chain(ends.iter().copied());

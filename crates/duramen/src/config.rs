@@ -1,6 +1,8 @@
 //! The daemon's configuration: a TOML file, overridden by the environment. Owns its names, its defaults and its check. The file
 //! `samples/duramen.toml` documents each setting with its default; a test compares the two.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -384,6 +386,7 @@ impl Config {
             tls.0.is_some() == tls.1.is_some(),
             "{name}: http.tls_certificate and http.tls_key come together"
         );
+        check::check(&config).with_context(|| format!("{name} is wrong"))?;
         Ok(config)
     }
 

@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use duramen_journal::SyncPolicy;
 use duramen_journal::disk::{Access, World, write_all_at};
 use duramen_store::{Batch, Durability, Report, Store};
 use sd_notify::NotifyState;
@@ -67,13 +66,8 @@ pub struct Daemon {
 impl Daemon {
     /// A daemon without inputs, on a store that is open or is being opened: [`Daemon::opened`] tells.
     pub fn new(store: Store, config: Config, stop: Arc<Stop>) -> Daemon {
-        let commit = match config.store.commit.0 {
-            SyncPolicy::Interval(time) => time,
-            _ => Duration::ZERO,
-        };
-        let commit_max = config.store.commit_max.0.max(commit);
         let budget = config.store.device_bytes_per_day.map(|size| size.0);
-        let pace = Pace::new(Promise { commit, commit_max, budget });
+        let pace = Pace::new(Promise::new(config.store.commit.0, config.store.commit_max.0, budget));
         let shared = Shared {
             watch: Arc::new(Watch::new(store.clone(), config.power.settle.0)),
             room: Room::new(&config.http),

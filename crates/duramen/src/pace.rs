@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use duramen_journal::SyncPolicy;
 use duramen_store::{Durability, Nanoseconds, Power, Store};
 
 /// Nanoseconds of a day.
@@ -25,6 +26,17 @@ pub struct Promise {
     pub commit_max: Duration,
     /// Bytes a day.
     pub budget: Option<u64>,
+}
+
+impl Promise {
+    /// As the settings say. Whoever has each row synced at once is promised just that: no budget moves these syncs apart.
+    pub fn new(policy: SyncPolicy, commit_max: Duration, budget: Option<u64>) -> Promise {
+        let (commit, commit_max) = match policy {
+            SyncPolicy::Interval(time) => (time, commit_max.max(time)),
+            _ => (Duration::ZERO, Duration::ZERO),
+        };
+        Promise { commit, commit_max, budget }
+    }
 }
 
 /// What was spent.
@@ -154,6 +166,18 @@ mod tests {
         assert_eq!(next(PROMISE, Duration::from_secs(8), 100_000, half), seconds(4));
         assert_eq!(next(PROMISE, Duration::from_secs(2), 100_000, half), None);
         assert_eq!(next(Promise { budget: None, ..PROMISE }, zero, u64::MAX, half), None);
+    }
+
+    #[test]
+    fn always_stays_always() {
+        let pace = Pace::new(Promise::new(SyncPolicy::Always, Duration::from_secs(10), Some(1)));
+        for second in 1..100 {
+            pace.look(second * 1_000_000, DAY / 2);
+            assert_eq!(pace.durability(Power::Mains), Durability::Policy);
+        }
+        assert_eq!(pace.figures(), (99_000_000, Some(1), Duration::ZERO));
+        let spread = Promise::new(SyncPolicy::Interval(Duration::from_secs(1)), Duration::ZERO, Some(1));
+        assert_eq!(spread.commit_max, Duration::from_secs(1));
     }
 
     #[test]

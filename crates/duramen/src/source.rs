@@ -9,6 +9,8 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+#[cfg(feature = "daemon")]
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
 use crate::stop::{Stop, Woken};
@@ -73,6 +75,23 @@ impl Source {
     /// Whether a person types it.
     pub fn is_terminal(&self) -> bool {
         self.file.is_terminal()
+    }
+
+    /// Reads what is there without waiting, at most a buffer full; `None`: nothing is, now or ever.
+    ///
+    /// # Errors
+    /// The kernel's answer to the read.
+    #[cfg(feature = "daemon")]
+    pub fn read_rest(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut there = [PollFd::new(&self.file, PollFlags::IN)];
+        if poll(&mut there, Some(&Timespec::default()))? == 0 {
+            return Ok(None);
+        }
+        match self.file.read(buffer) {
+            Ok(count) => Ok((count > 0).then_some(count)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for bytes or a signal, and reads what is there, at most a buffer full.

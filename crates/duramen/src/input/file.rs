@@ -20,10 +20,11 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use duramen_store::{Batch, Durability};
+use duramen_store::{Batch, Durability, Stream};
 
 use crate::input::lines::split;
 use crate::input::mark::{Bytes, Judgement, Position};
+use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, Input, LineReader, Now};
 
 /// Bytes of one file that are read at once.
@@ -50,6 +51,8 @@ type Seen = (u64, i64, i64);
 /// Files by patterns.
 pub struct Files {
     groups: Vec<Group>,
+    /// Of each group, where rows go for whose file, host or program there is no room.
+    plain: Vec<Stream>,
     line_bytes_max: usize,
     known: BTreeMap<Identity, Known>,
     positions: BTreeMap<Identity, Position>,
@@ -65,6 +68,17 @@ pub struct Group {
     pub labels: Vec<(String, String)>,
     /// Leaves out what begins as compressed or binary files do.
     pub text_only: bool,
+}
+
+impl Group {
+    /// The labels of rows for whose own stream there is no room.
+    fn plain(&self) -> Vec<(String, String)> {
+        let mut labels = self.labels.clone();
+        if labels.iter().all(|(name, _)| name != "input") {
+            labels.push(("input".to_string(), "file".to_string()));
+        }
+        labels
+    }
 }
 
 /// A file that is being followed.
@@ -117,7 +131,8 @@ impl Files {
         for pattern in groups.iter().flat_map(|group| &group.patterns) {
             glob::Pattern::new(pattern)?;
         }
-        Ok(Files { groups, line_bytes_max, known: BTreeMap::new(), positions: BTreeMap::new(), resumed: true })
+        let (known, positions) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Files { groups, plain: Vec::new(), line_bytes_max, known, positions, resumed: true })
     }
 
     /// Finds files by their names.
@@ -154,7 +169,7 @@ impl Files {
             known.path = path;
             return;
         }
-        let group = &self.groups[group];
+        let (group, plain) = (&self.groups[group], self.plain[group].clone());
         if group.text_only && !looks_like_text(&path) {
             return;
         }
@@ -165,7 +180,7 @@ impl Files {
         let position = self.positions.get(&identity).cloned().unwrap_or_default();
         let mut labels = group.labels.clone();
         labels.push(("file".to_string(), path.display().to_string()));
-        let reader = LineReader::new(labels);
+        let reader = LineReader::new(Streams::with_plain(labels, plain));
         let known =
             Known { path, file: Some(file), position, seen: None, settled: false, named: true, idle: 0, reader };
         self.known.insert(identity, known);
@@ -228,7 +243,7 @@ impl Files {
                 self.search(feed);
                 self.release_copies(identity, feed)?;
                 if let Some(known) = self.known.get_mut(&identity) {
-                    known.position = Position::default();
+                    known.begin_anew();
                 }
             }
         }
@@ -303,6 +318,12 @@ impl Known {
         self.file.is_some().then_some(seen)
     }
 
+    /// It is another file now, under the same inode: a copy that took the place of an older one, say.
+    fn begin_anew(&mut self) {
+        self.position = Position::default();
+        self.settled = false;
+    }
+
     fn judge(&self, resumed: bool) -> Judgement {
         self.file.as_ref().map_or(Judgement::Same, |file| self.position.judge(&OpenFile(file), resumed))
     }
@@ -328,6 +349,7 @@ impl Input for Files {
     }
 
     fn run(&mut self, feed: &Feed) -> anyhow::Result<()> {
+        self.plain = self.groups.iter().map(|group| feed.plain(&group.plain())).collect::<Result<_, _>>()?;
         for (key, value) in feed.store.positions(KEY.as_bytes()) {
             if let (Some(identity), Ok(position)) = (identity_of(&key), serde_json::from_slice(&value)) {
                 self.positions.insert(identity, position);

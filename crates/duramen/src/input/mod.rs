@@ -4,8 +4,11 @@
 pub mod file;
 pub mod journald;
 pub mod lines;
+mod lost;
 pub mod mark;
+pub mod parts;
 pub mod stdin;
+pub mod streams;
 pub mod syslog;
 
 use std::collections::BTreeMap;
@@ -13,8 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream};
+use duramen_store::{Batch, Durability, Labels, Level, Nanoseconds, Receipt, Store, Stream, TimeBase};
 
+use crate::input::lost::Lost;
+use crate::input::parts::{Row, Target};
+use crate::input::streams::Streams;
 use crate::pace::Pace;
 use crate::stamp::{self, Stamps};
 use crate::stop::{Stop, Woken};
@@ -42,6 +48,8 @@ pub struct Counters {
     pub odd: AtomicU64,
     /// Rows known to be lost on the way: refused for good, or dropped by a source that cannot wait.
     pub lost: AtomicU64,
+    /// Rows for whose own stream there was no room; see [`streams`].
+    pub crowded: AtomicU64,
     /// How often it had to wait because the store could take no more.
     pub waits: AtomicU64,
 }
@@ -61,14 +69,18 @@ pub struct Feed {
     pub stop: Arc<Stop>,
     /// What the input has done.
     pub counters: Arc<Counters>,
+    /// Bytes of a row's text, and of its fields.
+    row_bytes_max: usize,
     pace: Arc<Pace>,
+    lost: Mutex<Lost>,
     streams: Mutex<BTreeMap<Vec<(String, String)>, Stream>>,
 }
 
 impl Feed {
     /// A way for one input.
     pub fn new(store: Store, stop: Arc<Stop>, counters: Arc<Counters>, pace: Arc<Pace>) -> Feed {
-        Feed { store, stop, counters, pace, streams: Mutex::default() }
+        let row_bytes_max = store.row_bytes_max();
+        Feed { store, stop, counters, row_bytes_max, pace, lost: Mutex::default(), streams: Mutex::default() }
     }
 
     /// Whether the input is to end.
@@ -100,11 +112,21 @@ impl Feed {
         Ok(stream)
     }
 
-    /// Appends, and waits as long as the disk is full: nothing is dropped because there is no space now. `None`: a stop came first.
+    /// Appends, and waits as long as the disk is full: nothing is dropped because there is no space now. `None`: a stop came first,
+    /// and the batch is as it was; for sources that can be read again. Others have [`Feed::append_or_lose`].
     ///
     /// # Errors
     /// What waiting does not mend.
     pub fn append(&self, batch: &mut Batch, how: Durability) -> anyhow::Result<Option<Receipt>> {
+        Ok(self.attempt(batch, how)?.ok())
+    }
+
+    /// Appends until it is done, or a stop comes first: then why it was not done before.
+    fn attempt(
+        &self,
+        batch: &mut Batch,
+        how: Durability,
+    ) -> Result<Result<Receipt, duramen_store::Error>, duramen_store::Error> {
         let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
         let how = if how == Durability::Policy { self.pace.durability(self.store.power()) } else { how };
         loop {
@@ -113,16 +135,16 @@ impl Feed {
                     let too_old = receipt.too_old();
                     Counters::add(&self.counters.rows, rows - too_old.rows as u64);
                     Counters::add(&self.counters.bytes, bytes - too_old.text_bytes as u64);
-                    return Ok(Some(receipt));
+                    return Ok(Ok(receipt));
                 }
                 // Files and pipes wait; whoever cannot wait is told, or counted.
                 Err(error) if error.is_no_space() || matches!(error, duramen_store::Error::Going) => {
                     Counters::add(&self.counters.waits, 1);
                     if self.pause(Duration::from_millis(500)) {
-                        return Ok(None);
+                        return Ok(Err(error));
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -131,49 +153,36 @@ impl Feed {
 /// What turns lines into rows: time, level, and the stream.
 pub struct LineReader {
     stamps: Stamps,
-    /// The labels of every line.
-    labels: Vec<(String, String)>,
-    /// The stream of the line before, with the host and program that it named.
-    last: Option<(String, String, Stream)>,
+    streams: Streams,
 }
 
 impl LineReader {
-    /// For lines with these labels.
-    pub fn new(labels: Vec<(String, String)>) -> LineReader {
-        LineReader { stamps: Stamps::default(), labels, last: None }
+    /// For lines that belong to these streams.
+    pub fn new(streams: Streams) -> LineReader {
+        LineReader { stamps: Stamps::default(), streams }
     }
 
     /// Adds a line to a batch. Host and program that it names become labels.
     ///
     /// # Errors
-    /// The store knows no room for its stream, not even without host and program.
-    pub fn push(&mut self, batch: &mut Batch, line: &[u8], now: Now, feed: &Feed) -> Result<(), duramen_store::Error> {
+    /// As [`Streams::place`].
+    pub fn push(
+        &mut self,
+        batch: &mut impl Target,
+        line: &[u8],
+        now: Now,
+        feed: &Feed,
+    ) -> Result<(), duramen_store::Error> {
         let head = self.stamps.head(line, now.wall);
-        let (host, program) = (head.host.unwrap_or(""), head.program.unwrap_or(""));
         let level = if line.is_empty() { Level::None } else { stamp::level(line) };
-        let stream = match &self.last {
-            Some((last_host, last_program, stream)) if last_host == host && last_program == program => stream.clone(),
-            _ => {
-                let stream = self.stream(host, program, feed)?;
-                self.last = Some((host.to_string(), program.to_string(), stream.clone()));
-                stream
-            }
+        let place = match (head.host.unwrap_or(""), head.program.unwrap_or("")) {
+            (_, "") => self.streams.place(&[], feed)?,
+            (host, program) => self.streams.place(&[("app", program), ("host", host)], feed)?,
         };
-        match head.time {
-            Some(time) => batch.push(&stream, time, level, line, &[]),
-            None => batch.push_at(now.base, &stream, now.time, level, line, &[]),
-        }
+        let (base, time) = head.time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
+        let fields: Vec<(&str, &str)> = place.fields().collect();
+        feed.push(batch, &place.stream, &Row { base, time, level, text: line, fields: &fields });
         Ok(())
-    }
-
-    fn stream(&self, host: &str, program: &str, feed: &Feed) -> Result<Stream, duramen_store::Error> {
-        let mut labels: Vec<(&str, &str)> = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let plain = labels.clone();
-        if !program.is_empty() {
-            labels.extend([("app", program), ("host", host)]);
-        }
-        // Lines that name ever new programs must not take the others' room.
-        feed.stream(&labels).or_else(|_| feed.stream(&plain))
     }
 }
 
@@ -181,7 +190,7 @@ impl LineReader {
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// What rows without a time of their own get.
-    pub base: duramen_store::TimeBase,
+    pub base: TimeBase,
     /// Their time.
     pub time: Nanoseconds,
     /// Wall time, as well as it is known: it decides the year of lines that name none.
@@ -193,9 +202,9 @@ impl Now {
     pub fn of(store: &Store) -> Now {
         let (base, time) = store.now();
         let wall = match base {
-            duramen_store::TimeBase::Wall => time,
+            TimeBase::Wall => time,
             // 2026: when this was written; no line that this program stores is much older.
-            duramen_store::TimeBase::Boot(_) => 1_798_000_000_000_000_000,
+            TimeBase::Boot(_) => 1_798_000_000_000_000_000,
         };
         Now { base, time, wall }
     }

@@ -1,4 +1,7 @@
 //! `/ingest`: rows by HTTP. A body of JSON objects, one a line, or of plain lines; the answer comes when all of it is durable.
+//! What fits into one batch of the store is stored whole or not at all; more is stored in several.
+
+mod batches;
 
 use std::sync::Arc;
 
@@ -7,12 +10,15 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use duramen_store::{Batch, Durability, Level, Nanoseconds, Receipt, Stream};
+use duramen_store::{Durability, Level, Nanoseconds, Receipt, Stream, TimeBase};
 use serde_json::{Map, Value};
 
 use crate::daemon::Shared;
 use crate::input::lines::split;
+use crate::input::parts::Row;
+use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, LineReader, Now};
+use crate::server::ingest::batches::{Batches, Progress, Refused};
 use crate::server::room::Held;
 use crate::server::{read_body, refuse};
 use crate::stamp::{self, Stamps};
@@ -113,51 +119,58 @@ pub async fn ingest(
         Err(refusal) => return refusal,
     };
     let how = asked.how;
-    let result = match tokio::task::spawn_blocking(move || take(&shared, body, asked)).await {
-        Ok(result) => result,
-        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    };
-    let failed = |error: duramen_store::Error| refuse(status_of(&error), error.to_string());
-    match result {
-        Ok((receipt, taken)) if how == Durability::Now => match receipt.await {
-            Ok(()) => Json(taken).into_response(),
-            Err(error) => failed(error),
-        },
-        Ok((_, taken)) => (StatusCode::ACCEPTED, Json(taken)).into_response(),
-        Err(error) => failed(error),
+    match tokio::task::spawn_blocking(move || take(&shared, body, asked)).await {
+        Ok(result) => answer(result, how).await,
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 
-/// Appends a body, unless its client's position says that it has been.
-fn take(shared: &Shared, body: Held, asked: Asked) -> Result<(Receipt, Taken), duramen_store::Error> {
+/// Appends a body, or what of it is not stored yet as its client's position says.
+fn take(shared: &Shared, body: Held, asked: Asked) -> Result<(Option<Receipt>, Taken), Refused> {
     let Asked { plain, labels, how, forget, position } = asked;
     let feed = Feed::new(shared.store.clone(), shared.stop.clone(), shared.counters("http"), shared.pace.clone());
-    let is_empty = body.is_empty();
-    let (mut batch, mut taken) = read(body, plain, labels, &feed)?;
     // One at a time, so that nobody comes between the look at a client's position and its change.
     let _one = position.is_some().then(|| shared.clients.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-    if let Some((key, sequence)) = &position {
-        let before = shared.store.position(key).and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
-        if forget && is_empty {
-            batch.set_position(key, &[]);
-        } else if before.is_some_and(|before| *sequence <= before) {
-            batch = Batch::new();
-            taken = Taken { repeated: true, ..Taken::default() };
+    let forgets = forget && body.is_empty();
+    let progress = position.as_ref().map(|(key, sequence)| Progress::of(shared.store.position(key), *sequence));
+    let stored = match progress {
+        Some(Progress::Whole) if !forgets => {
             // It may have been taken a moment ago, and not be durable yet.
             shared.store.sync()?;
-        } else {
-            batch.set_position(key, &sequence.to_le_bytes());
+            return Ok((None, Taken { repeated: true, ..Taken::default() }));
+        }
+        Some(Progress::Rows(rows)) => rows,
+        _ => 0,
+    };
+    let (mut batches, mut taken) = read(body, plain, labels, &feed, stored)?;
+    match &position {
+        Some((key, _)) if forgets => batches.forget(key),
+        Some((key, sequence)) => batches.mark(key, *sequence),
+        None => {}
+    }
+    let (receipt, too_old) = batches.append(how, &feed)?;
+    taken.rows -= too_old;
+    taken.too_old = too_old;
+    Counters::add(&feed.counters.odd, taken.odd.len() as u64);
+    Ok((Some(receipt), taken))
+}
+
+/// Answers, as soon as what was asked for is true.
+async fn answer(result: Result<(Option<Receipt>, Taken), Refused>, how: Durability) -> Response {
+    let failed = |error: duramen_store::Error| refuse(status_of(&error), error.to_string());
+    match result {
+        Ok((Some(receipt), taken)) if how == Durability::Now => match receipt.await {
+            Ok(()) => Json(taken).into_response(),
+            Err(error) => failed(error),
+        },
+        Ok((None, taken)) if how == Durability::Now => Json(taken).into_response(),
+        Ok((_, taken)) => (StatusCode::ACCEPTED, Json(taken)).into_response(),
+        Err(Refused { error, rows: 0 }) => failed(error),
+        Err(Refused { error, rows }) => {
+            let words = format!("{error}; the first {rows} rows of this body are stored, the rest is not");
+            refuse(status_of(&error), words)
         }
     }
-    let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
-    let receipt = shared.store.append_drain(&mut batch, how)?;
-    let too_old = receipt.too_old();
-    taken.rows -= too_old.rows;
-    taken.too_old = too_old.rows;
-    Counters::add(&feed.counters.rows, rows - too_old.rows as u64);
-    Counters::add(&feed.counters.bytes, bytes - too_old.text_bytes as u64);
-    Counters::add(&feed.counters.odd, taken.odd.len() as u64);
-    Ok((receipt, taken))
 }
 
 pub(super) fn status_of(error: &duramen_store::Error) -> StatusCode {
@@ -172,41 +185,47 @@ pub(super) fn status_of(error: &duramen_store::Error) -> StatusCode {
     }
 }
 
-/// Turns a body into rows.
+/// Turns a body into rows, of which the first so many are stored already.
 fn read(
     mut body: Held,
     plain: bool,
     labels: Vec<(String, String)>,
     feed: &Feed,
-) -> Result<(Batch, Taken), duramen_store::Error> {
+    stored: usize,
+) -> Result<(Batches, Taken), duramen_store::Error> {
     let now = Now::of(&feed.store);
-    let (mut batch, mut taken) = (Batch::new(), Taken::default());
+    let (mut batches, mut taken) = (Batches::new(&feed.store, stored), Taken::default());
     if body.last().is_some_and(|&last| last != b'\n') {
         body.bytes.push(b'\n');
     }
-    let lines = split(&body, duramen_store::Options::default().row_bytes_max).lines;
-    let mut reader = LineReader::new(labels.clone());
+    // An object is read whole; it is its text that comes in parts.
+    let lines = split(&body, usize::MAX).lines;
+    let mut reader = LineReader::new(Streams::new(labels.clone()));
     let mut json = JsonReader { labels, stamps: Stamps::default(), last: None };
     for (at, line) in lines.into_iter().enumerate() {
+        if at % 100_000 == 0 {
+            // Before memory is spent on all of them.
+            batches.rows()?;
+        }
         if plain {
-            reader.push(&mut batch, line, now, feed)?;
+            reader.push(&mut batches, line, now, feed)?;
             continue;
         }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         match serde_json::from_slice::<Map<String, Value>>(line) {
-            Ok(object) => json.push(&mut batch, object, now, feed)?,
+            Ok(object) => json.push(&mut batches, object, now, feed)?,
             Err(error) => {
-                reader.push(&mut batch, line, now, feed)?;
+                reader.push(&mut batches, line, now, feed)?;
                 if taken.odd.len() < ODD_MAX {
                     taken.odd.push(Odd { line: at + 1, reason: error.to_string() });
                 }
             }
         }
     }
-    taken.rows = batch.len();
-    Ok((batch, taken))
+    taken.rows = batches.rows()?;
+    Ok((batches, taken))
 }
 
 /// What turns JSON objects into rows.
@@ -219,7 +238,7 @@ struct JsonReader {
 impl JsonReader {
     fn push(
         &mut self,
-        batch: &mut Batch,
+        batch: &mut Batches,
         mut object: Map<String, Value>,
         now: Now,
         feed: &Feed,
@@ -246,10 +265,8 @@ impl JsonReader {
         let fields: Vec<(String, String)> = object.into_iter().map(|(name, value)| (name, words(&value))).collect();
         let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let level = level.unwrap_or_else(|| stamp::level(text.as_bytes()));
-        match time {
-            Some(time) => batch.push(&stream, time, level, text.as_bytes(), &fields),
-            None => batch.push_at(now.base, &stream, now.time, level, text.as_bytes(), &fields),
-        }
+        let (base, time) = time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
+        feed.push(batch, &stream, &Row { base, time, level, text: text.as_bytes(), fields: &fields });
         Ok(())
     }
 

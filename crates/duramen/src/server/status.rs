@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use duramen_store::Power;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Shared;
@@ -27,6 +28,9 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
     }
     if stats.journal.no_space || stats.space_short {
         return refuse(StatusCode::INSUFFICIENT_STORAGE, "the disk is full: nothing is taken until there is space");
+    }
+    if shared.store.power() == Power::Going {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, duramen_store::Error::Going.to_string());
     }
     "ok\n".into_response()
 }
@@ -119,6 +123,9 @@ pub struct InputStatus {
     pub odd: u64,
     /// Rows known to be lost on the way.
     pub lost: u64,
+    /// Rows for whose own stream there was no room.
+    #[serde(default)]
+    pub crowded: u64,
     /// How often it waited for the store.
     pub waits: u64,
 }
@@ -135,6 +142,7 @@ impl Status {
             bytes: get(&counters.bytes),
             odd: get(&counters.odd),
             lost: get(&counters.lost),
+            crowded: get(&counters.crowded),
             waits: get(&counters.waits),
         });
         let (device_bytes_today, device_bytes_per_day, commit) = shared.pace.figures();
@@ -270,6 +278,7 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
             |input| input.odd,
         ),
         ("lost_rows", "Rows known to be lost on the way.", |input| input.lost),
+        ("crowded_rows", "Rows for whose own stream there was no room.", |input| input.crowded),
         ("waits", "Times that the input waited for the store.", |input| input.waits),
     ] {
         let _ = writeln!(out, "# HELP duramen_input_{name}_total {help}\n# TYPE duramen_input_{name}_total counter");

@@ -129,6 +129,73 @@ fn too_many_streams_are_refused_and_the_known_ones_go_on() {
     daemon.stop();
 }
 
+/// A body within the bound of bodies was answered with 503, "again later", though it never fitted into one record of the journal.
+#[test]
+fn a_body_that_takes_several_records_is_stored() {
+    let folder = Folder::new();
+    let daemon = Collector::start(&folder.join("data"), &["nothing.log"]);
+    let lines: Vec<String> = (0..120_000).map(|number| format!("line {number} {:090}", number * 7919)).collect();
+    let body = lines.join("\n");
+    assert!(body.len() > 12_000_000, "{}", body.len());
+    let send = |query: &str, body: &str| daemon.post(&format!("/ingest?via=long{query}"), body);
+    let (code, words) = send("", &body);
+    assert_eq!(code, 200, "{words}");
+    assert!(words.contains("\"rows\":120000"), "{words}");
+    assert_eq!(daemon.status()["durable"], daemon.status()["appended"]);
+    let told = crate::collector::query(&daemon.data, r#"{via="long"}"#, "cat");
+    assert!(
+        String::from_utf8_lossy(&told.stdout).lines().eq(lines.iter().map(String::as_str)),
+        "each line once, in order"
+    );
+    // Sent again, nothing of it is stored again.
+    let count = || {
+        crate::collector::query(&daemon.data, r#"{via="twice"}"#, "cat").stdout.iter().filter(|b| **b == b'\n').count()
+    };
+    for repeated in [false, true, true] {
+        let (code, words) = daemon.post("/ingest?via=twice&client=a&sequence=1", &body);
+        assert!(code == 200 && words.contains("repeated") == repeated, "{words}");
+        assert_eq!(count(), 120_000);
+    }
+    // One long object, whose text alone is more than a record takes; and one whose rows are too many.
+    let object = format!("{{\"message\":\"{}\"}}", "x".repeat(10_000_000));
+    let (code, words) = daemon.post("/ingest?via=object", &object);
+    assert!(code == 200 && words.contains("\"rows\":10"), "{words}");
+    let (code, words) = daemon.post("/ingest?via=short", &"x\n".repeat(1_100_000));
+    assert_eq!(code, 413, "{words}");
+    assert!(daemon.rows(r#"{via="short"}"#).is_empty(), "a refused body leaves nothing");
+    daemon.stop();
+}
+
+/// Killed while such a body is stored, it is there once when its sender sends it again.
+#[test]
+fn a_body_of_several_records_is_stored_once_over_a_kill() {
+    let folder = Folder::fast();
+    let data = folder.join("data");
+    let body: String = (0..70_000).map(|number| format!("line {number} {:090}\n", number * 7919)).collect();
+    for round in 1..=3 {
+        let daemon = Collector::start(&data, &["nothing.log"]);
+        let path = format!("/ingest?via=killed&client=a&sequence={round}");
+        let sender = std::thread::spawn({
+            let (address, head) = (daemon.address.clone(), format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n"));
+            let body = body.clone();
+            move || {
+                let mut stream = TcpStream::connect(address).expect("it listens");
+                let _ =
+                    write!(stream, "{head}Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let _ = stream.read(&mut [0; 100]);
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(round * 400));
+        daemon.kill();
+        sender.join().expect("it ends");
+        let daemon = Collector::start(&data, &["nothing.log"]);
+        assert_eq!(daemon.post(&path, &body).0, 200);
+        let told = crate::collector::query(&data, r#"{via="killed"}"#, "cat").stdout;
+        assert_eq!(told.iter().filter(|byte| **byte == b'\n').count() as u64, round * 70_000);
+        daemon.stop();
+    }
+}
+
 #[test]
 fn a_second_daemon_a_taken_port_and_a_bad_query_are_errors_that_say_so() {
     let folder = Folder::new();

@@ -96,10 +96,39 @@ impl Collector {
 
     /// A figure of an input, as `/status` has it.
     pub fn figure(&self, input: &str, name: &str) -> u64 {
-        let body = self.get("/status");
-        let status: serde_json::Value = serde_json::from_str(&body).expect("the status is JSON");
+        let status = self.status();
         let inputs = status["inputs"].as_array().expect("it names inputs");
         inputs.iter().find(|one| one["name"] == input).and_then(|one| one[name].as_u64()).unwrap_or(0)
+    }
+
+    /// Sends a body, plain text unless it begins as an object; the answer's code and words.
+    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n");
+        self.exchange(&format!("{head}Content-Length: {length}\r\n\r\n"), body)
+    }
+
+    fn exchange(&self, head: &str, body: &str) -> (u16, String) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
+        stream.write_all(head.as_bytes()).expect("it reads");
+        // Whoever refuses a body may stop reading it.
+        let _ = stream.write_all(body.as_bytes());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
+        (code, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_string()))
+    }
+
+    /// What `/healthz` answers.
+    pub fn health(&self) -> (u16, String) {
+        self.exchange("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "")
+    }
+
+    /// How it is.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/status")).expect("the status is JSON")
     }
 
     fn get(&self, path: &str) -> String {

@@ -41,7 +41,8 @@ fn gzip_bodies_at_once_do_not_add_up() {
                 let headers = "Content-Encoding: gzip\r\n";
                 // On a slow machine a body may be told to come again.
                 let taken = (0..100).any(|_| {
-                    let (status, words) = send(&collector.address, "POST", "/write", headers, &body).expect("an answer");
+                    let (status, words) =
+                        send(&collector.address, "POST", "/write", headers, &body).expect("an answer");
                     assert!(status == 204 || (status == 503 && words.contains("again")), "{status} {words}");
                     status == 204
                 });

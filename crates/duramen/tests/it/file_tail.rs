@@ -256,6 +256,28 @@ fn a_copy_is_not_read_twice_and_its_own_lines_once() {
     let told = settled(&collector, 504);
     assert!(["only a", "only b", "unread", "only c"].iter().all(|line| told.iter().any(|told| told == line)));
     collector.stop();
+    // Copies over a copy, which keep its inode: its second lines were stored from both files. Whichever inode is looked at first.
+    for (name, copy) in [("d.log", "d.log.1"), ("f.log", "e.log")] {
+        let folder = Folder::fast();
+        let data = folder.join("data");
+        let (log, copy) = (folder.join(name), folder.join(copy));
+        if name == "f.log" {
+            append(&copy, b"");
+        }
+        append(&log, b"");
+        let collector = Collector::start(&data, &[pattern(&folder, "*.log*")]);
+        for round in 1..=3 {
+            let lines = (0..100).map(|number| format!("{round}: line {number} of the log\n"));
+            append(&log, lines.collect::<String>().as_bytes());
+            if round > 1 {
+                collector.wait_rows(ALL, round * 100);
+            }
+            fs::copy(&log, &copy).expect("it can be copied");
+            fs::write(&log, "").expect("it is ours");
+            settled(&collector, round * 100);
+        }
+        collector.stop();
+    }
 }
 
 /// What has little in common with another file is no copy of it: better twice than never.

@@ -35,10 +35,15 @@ fn entry(folder: &Path, number: u64, more: &[u8]) {
 }
 
 fn start(folder: &Folder, words: &[&str]) -> Collector {
+    start_with(folder, words, |_| {})
+}
+
+fn start_with(folder: &Folder, words: &[&str], change: impl FnOnce(&mut std::process::Command)) -> Collector {
     let data = folder.join("data");
     let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").unwrap_or_default());
     let mut command = Collector::command(&data, words);
     command.env("PATH", path).env("JOURNAL_FOLDER", folder.path());
+    change(&mut command);
     Collector::of(&data, &mut command)
 }
 
@@ -118,6 +123,32 @@ fn each_entry_is_stored_once_over_any_kill() {
         expected.len(),
         first.map(|at| &told[at.saturating_sub(3)..told.len().min(at + 5)])
     );
+}
+
+/// The journal of a machine with more programs than there is room for ended the daemon: nothing took the place of a stream.
+#[test]
+fn more_programs_than_there_is_room_for_are_fields() {
+    let folder = with_fake();
+    for number in 1..=60 {
+        entry(folder.path(), number, format!("MESSAGE=line {number}\n_COMM=app{number}\n").as_bytes());
+    }
+    let collector = start_with(&folder, &["--journald"], |command| _ = command.env("DURAMEN__STORE__STREAMS_MAX", "5"));
+    let found = collector.wait_rows(JOURNAL, 60);
+    assert_eq!((&found[59]["fields"]["app"], &found[59]["fields"]["host"]), (&"app60".into(), &"device".into()));
+    assert!(collector.figure("journald", "crowded") >= 55);
+    collector.stop();
+}
+
+#[test]
+fn a_message_over_the_bound_comes_in_parts() {
+    let folder = with_fake();
+    let long = "z".repeat(4_500);
+    entry(folder.path(), 1, format!("MESSAGE={long}\nPRIORITY=6\n").as_bytes());
+    let small = |command: &mut std::process::Command| _ = command.env("DURAMEN__STORE__ROW_BYTES_MAX", "1000");
+    let collector = start_with(&folder, &["--journald"], small);
+    collector.wait_rows(JOURNAL, 5);
+    assert_eq!((texts(&collector.data, JOURNAL).concat(), collector.figure("journald", "odd")), (long, 4));
+    collector.stop();
 }
 
 #[test]

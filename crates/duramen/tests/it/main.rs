@@ -25,20 +25,30 @@ mod exec;
 mod file_systems;
 #[cfg(feature = "daemon")]
 mod file_tail;
+#[cfg(feature = "daemon")]
+mod full_disk;
 mod harness;
 #[cfg(feature = "daemon")]
 mod http;
 #[cfg(feature = "daemon")]
 mod journald;
 mod kill;
+#[cfg(feature = "daemon")]
+mod long_rows;
+#[cfg(feature = "daemon")]
+mod many_streams;
 mod mounted;
 #[cfg(feature = "daemon")]
 mod page;
 #[cfg(feature = "daemon")]
 mod power;
 mod power_cut;
+#[cfg(feature = "daemon")]
+mod power_inputs;
 #[cfg(feature = "raft")]
 mod raft;
+#[cfg(feature = "daemon")]
+mod real_logs;
 mod round_trip;
 #[cfg(feature = "daemon")]
 mod scrape;
@@ -54,4 +64,6 @@ mod store_tools;
 mod strace;
 #[cfg(feature = "daemon")]
 mod syslog;
+#[cfg(feature = "daemon")]
+mod systemd;
 mod tools;

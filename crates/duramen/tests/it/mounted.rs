@@ -123,3 +123,49 @@ impl Drop for FileSystem {
         }
     }
 }
+
+/// A disk in memory that is soon full. Unmounted and removed when dropped, also by a failing test.
+pub struct SmallDisk {
+    /// Where it is mounted.
+    pub place: PathBuf,
+    _folder: Folder,
+}
+
+impl SmallDisk {
+    /// One of so many bytes; says so where this machine, or this user, may not mount.
+    pub fn new(bytes: u64) -> Option<SmallDisk> {
+        let folder = Folder::new();
+        let place = folder.join("mounted");
+        fs::create_dir(&place).expect("the temporary folder can be written");
+        let size = format!("size={bytes}");
+        let words = ["-t", "tmpfs", "-o", &size, "tmpfs"].map(Path::new);
+        match tool("mount", &[&words[..], &[&place]].concat()) {
+            Ok(()) => Some(SmallDisk { place, _folder: folder }),
+            Err(why) => {
+                println!("skipped: {why}");
+                None
+            }
+        }
+    }
+
+    /// Takes its space, but for so many bytes.
+    pub fn fill(&self, left: u64) {
+        let stat = rustix::fs::statvfs(&self.place).expect("it is mounted");
+        let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(left);
+        let file = File::create(self.place.join("filler")).expect("a file has room");
+        if bytes > 0 {
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).expect("there is so much room");
+        }
+    }
+
+    /// Gives it back.
+    pub fn free(&self) {
+        fs::remove_file(self.place.join("filler")).expect("it was filled");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = tool("umount", &[Path::new("-l"), &self.place]);
+    }
+}

@@ -265,3 +265,14 @@ fn damage_is_found_told_and_left_behind() {
     assert_code(&output, 0);
     assert!(stdout(&output).contains("rows can be read"), "{}", stdout(&output));
 }
+
+/// Without a daemon, `status` said that there are no rows when all of them were still in the journal.
+#[test]
+fn status_without_a_daemon_counts_the_journal_too() {
+    let folder = Folder::new();
+    let data = folder.join("data");
+    ingest(&data, "one\ntwo\nthree\n");
+    let told = on(&data, &["status".as_ref()]);
+    assert_code(&told, 0);
+    assert!(stdout(&told).contains("rows        0 in 0 tables (0 B); 3 in the journal"), "{}", stdout(&told));
+}

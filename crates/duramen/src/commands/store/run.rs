@@ -67,7 +67,7 @@ pub fn run(arguments: &Run, stop: Stop) -> anyhow::Result<Exit> {
         let shared = daemon.shared.clone();
         move || shared.keep_pace()
     })?;
-    start_inputs(&mut daemon, arguments, options.row_bytes_max, extra)?;
+    start_inputs(&mut daemon, arguments, extra)?;
     for scrape in daemon.shared.config.scrapes.clone() {
         let shared = daemon.shared.clone();
         daemon.spawn("scrape", move || {
@@ -132,12 +132,8 @@ fn start_power(daemon: &mut Daemon, arguments: &Run, signals: signal_hook::itera
 }
 
 /// Starts the inputs that were named; without any, standard input if something comes from there, else the system's logs.
-fn start_inputs(
-    daemon: &mut Daemon,
-    arguments: &Run,
-    line_bytes_max: usize,
-    others: Vec<Box<dyn Input>>,
-) -> anyhow::Result<()> {
+fn start_inputs(daemon: &mut Daemon, arguments: &Run, others: Vec<Box<dyn Input>>) -> anyhow::Result<()> {
+    let line_bytes_max = daemon.shared.store.row_bytes_max();
     let config = daemon.shared.config.clone();
     let none = BTreeMap::new();
     let mut groups: Vec<Group> = Vec::new();

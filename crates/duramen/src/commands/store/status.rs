@@ -88,9 +88,11 @@ fn without_daemon(arguments: &Look) -> anyhow::Result<Exit> {
     })?;
     store.close()?;
     println!("no daemon runs on {}", arguments.data.folder.display());
-    println!("rows        {}", rows(stats.table_rows, stats.tables as u64, stats.table_bytes, stats.text_bytes));
-    if stats.table_samples > 0 {
-        println!("samples     {}", show_count(stats.table_samples));
+    let in_tables = rows(stats.table_rows, stats.tables as u64, stats.table_bytes, stats.text_bytes);
+    println!("rows        {in_tables}; {} in the journal", show_count(stats.memory_rows));
+    if stats.table_samples + stats.memory_samples > 0 {
+        let in_journal = show_count(stats.memory_samples);
+        println!("samples     {} in tables; {in_journal} in the journal", show_count(stats.table_samples));
     }
     if let Some(free) = stats.free_bytes {
         println!("disk        {} free", show_bytes(free));
@@ -170,7 +172,12 @@ fn describe(status: &Status, url: &str, now: i64) -> String {
     put("device", format!("{given}{budget} written today{}; syncs at most {apart} apart", times.unwrap_or_default()));
     for input in &status.inputs {
         let mut words = format!("{}, {}", show_counted(input.rows, "row"), show_bytes(input.bytes));
-        for (count, what) in [(input.odd, "odd"), (input.lost, "LOST"), (input.waits, "waits")] {
+        for (count, what) in [
+            (input.odd, "odd"),
+            (input.lost, "LOST"),
+            (input.crowded, "without room for a stream"),
+            (input.waits, "waits"),
+        ] {
             if count > 0 {
                 let _ = write!(words, ", {} {what}", show_count(count));
             }

@@ -126,9 +126,13 @@ impl Files {
         let others: Vec<Identity> = self.known.keys().copied().filter(|&other| other != original).collect();
         for identity in others {
             let Some(known) = self.known.get_mut(&identity) else { continue };
+            known.seen = None;
+            // A copy over an older one has its inode, and nothing of its position.
+            if known.judge(false) == Judgement::Other {
+                known.begin_anew();
+            }
             let Some(file) = &known.file else { continue };
             let (copy, position) = (OpenFile(file), known.position.clone());
-            known.seen = None;
             if position.copy_of == Some(original) {
                 let all = copy.bytes();
                 let offset = match stored.offset <= all {

@@ -12,9 +12,11 @@ use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use duramen_store::{Batch, Durability, Error, Level, Nanoseconds, Stream};
+use duramen_store::{Batch, Durability, Error, Level, Nanoseconds, TimeBase};
 
 use crate::input::journald::export::{Entry, Parser};
+use crate::input::parts::Row;
+use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, Input, Now};
 use crate::stamp;
 use crate::stop::Woken;
@@ -31,7 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub struct Journald {
     program: String,
     labels: Vec<(String, String)>,
-    last: Option<(Vec<(&'static str, String)>, Stream)>,
+    streams: Streams,
 }
 
 /// The journal's reader; ends with its value.
@@ -57,7 +59,8 @@ enum End {
 impl Journald {
     /// What `journalctl` shows to this user. Labels are those of every row beside host, app and unit; there must be one.
     pub fn new(labels: Vec<(String, String)>) -> Journald {
-        Journald { program: "journalctl".to_string(), labels, last: None }
+        let streams = Streams::new(labels.clone());
+        Journald { program: "journalctl".to_string(), labels, streams }
     }
 
     fn start(&self, feed: &Feed) -> io::Result<Reader> {
@@ -121,42 +124,16 @@ impl Journald {
         let mut fields: Vec<(&str, &str)> = Vec::new();
         let more = [("pid", entry.text("_PID")), ("boot", entry.text("_BOOT_ID"))];
         fields.extend(more.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        let stream = match self.stream(&named, feed) {
-            Ok(stream) => stream,
-            // Entries that name ever new programs must not take the others' room.
-            Err(_) => {
-                fields.extend(named);
-                self.stream(&[], feed)?
-            }
-        };
+        let place = self.streams.place(&named, feed)?;
+        fields.extend(place.fields());
         let level = match entry.get("PRIORITY") {
             Some([digit @ b'0'..=b'7']) => Level::from_byte(digit - b'0'),
             _ => stamp::level(text),
         };
-        match time(entry) {
-            Some(time) => batch.push(&stream, time, level, text, &fields),
-            None => batch.push_at(now.base, &stream, now.time, level, text, &fields),
-        }
+        let (base, time) = time(entry).map_or((now.base, now.time), |time| (TimeBase::Wall, time));
+        feed.push(batch, &place.stream, &Row { base, time, level, text, fields: &fields });
         Counters::add(&feed.counters.odd, u64::from(entry.odd));
         Ok(())
-    }
-
-    fn stream(&mut self, named: &[(&'static str, &str)], feed: &Feed) -> Result<Stream, Error> {
-        let is_last = |known: &[(&'static str, String)]| {
-            known.len() == named.len()
-                && known.iter().zip(named).all(|(known, named)| known.0 == named.0 && known.1 == named.1)
-        };
-        if let Some((known, stream)) = &self.last
-            && is_last(known)
-        {
-            return Ok(stream.clone());
-        }
-        let own = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let free = named.iter().copied().filter(|(name, _)| self.labels.iter().all(|(own, _)| own != name));
-        let labels: Vec<(&str, &str)> = own.clone().chain(free).collect();
-        let stream = feed.stream(&labels)?;
-        self.last = Some((named.iter().map(|(name, value)| (*name, (*value).to_string())).collect(), stream.clone()));
-        Ok(stream)
     }
 }
 
@@ -172,6 +149,7 @@ impl Input for Journald {
     }
 
     fn run(&mut self, feed: &Feed) -> anyhow::Result<()> {
+        self.streams = Streams::with_plain(self.labels.clone(), feed.plain(&self.labels)?);
         let mut pause = PAUSE_MIN;
         loop {
             match self.start(feed) {

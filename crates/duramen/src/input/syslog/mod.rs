@@ -6,7 +6,8 @@
 //!   allows. Its count of these, in `/proc/net/udp`, is added to `lost`. What the network drops, nobody counts.
 //! - TCP and unix streams: senders wait while nothing is read. A sender believes sent what lies in the socket's buffers; if this process
 //!   is killed, or the machine loses power, that is lost (up to some megabytes a connection, usually nothing: it is read at once),
-//!   and so are read rows that no sync has reached. A clean stop reads what is there first.
+//!   and so are read rows that no sync has reached. A clean stop reads what is there first; what the store does not take then, as the
+//!   disk is full or the power is going, is counted in `lost`, and is a gap.
 //! - Unix datagrams: senders wait, or are told that they could not send; nothing is dropped in silence.
 
 pub mod frames;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use duramen_store::{Batch, Durability, Event, Level};
 use rustix::event::{PollFd, PollFlags};
 
+use crate::input::streams::Streams;
 use crate::input::syslog::frames::Framer;
 use crate::input::syslog::rows::{Begun, Rows};
 use crate::input::syslog::socket::{Connection, Read, Socket};
@@ -64,6 +66,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub struct Syslog {
     socket: Socket,
     bounds: Bounds,
+    labels: Vec<(String, String)>,
     rows: Rows,
     connections: Vec<Peer>,
     /// What the kernel had dropped when it was looked up last.
@@ -95,7 +98,8 @@ impl Syslog {
         Ok(Syslog {
             socket,
             bounds,
-            rows: Rows::new(labels),
+            rows: Rows::new(Streams::new(labels.clone())),
+            labels,
             connections: Vec::new(),
             dropped: 0,
             untold: 0,
@@ -130,7 +134,7 @@ impl Syslog {
         silent.max_by_key(|(_, peer)| peer.idle).map(|(at, _)| at)
     }
 
-    /// Reads what is there into one batch, and stores it. False: there was nothing, or the store takes nothing before the stop.
+    /// Reads what is there into one batch, and stores it. False: there was nothing.
     fn turn(&mut self, feed: &Feed) -> anyhow::Result<bool> {
         let (now, mut batch) = (Now::of(&feed.store), Batch::new());
         if self.socket.is_datagram() {
@@ -155,7 +159,8 @@ impl Syslog {
         if batch.is_empty() {
             return Ok(false);
         }
-        Ok(feed.append(&mut batch, Durability::Policy)?.is_some())
+        feed.append_or_lose(&mut batch, Durability::Policy)?;
+        Ok(true)
     }
 
     fn datagrams(&mut self, batch: &mut Batch, now: Now, feed: &Feed) -> anyhow::Result<()> {
@@ -267,7 +272,8 @@ impl Syslog {
         }
     }
 
-    /// Reads what is there though a stop was asked for, and ends all connections.
+    /// Reads what is there though a stop was asked for, and ends all connections. What the store does not take even now is read
+    /// nevertheless: no sender has it any more, and it is to be counted.
     fn finish(&mut self, feed: &Feed) -> anyhow::Result<()> {
         for _ in 0..LAST_BATCHES {
             if !self.turn(feed)? {
@@ -279,8 +285,9 @@ impl Syslog {
             self.end(at, &mut batch, now, feed)?;
         }
         if !batch.is_empty() {
-            feed.append(&mut batch, Durability::Policy)?;
+            feed.append_or_lose(&mut batch, Durability::Policy)?;
         }
+        feed.tell_lost(&format!("syslog {}", self.address()));
         self.count_dropped(feed);
         self.tell_dropped(feed, Duration::MAX, true);
         self.socket.leave();
@@ -298,6 +305,7 @@ impl Input for Syslog {
     }
 
     fn run(&mut self, feed: &Feed) -> anyhow::Result<()> {
+        self.rows = Rows::new(Streams::with_plain(self.labels.clone(), feed.plain(&self.labels)?));
         let clock = duramen_journal::disk::World::real().environment;
         let mut looked = clock.now();
         loop {

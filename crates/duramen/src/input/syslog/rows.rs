@@ -1,7 +1,9 @@
-//! Messages into rows: which parts become labels, which fields. Owns that choice, and what happens when there is no room for a stream.
+//! Messages into rows: which parts become labels, which fields. Owns that choice.
 
 use duramen_store::{Batch, Error, Level, Nanoseconds, Stream, TimeBase};
 
+use crate::input::parts::Row;
+use crate::input::streams::Streams;
 use crate::input::syslog::frames::Frame;
 use crate::input::syslog::message::parse;
 use crate::input::{Counters, Feed, Now};
@@ -9,9 +11,8 @@ use crate::stamp::{self, Stamps};
 
 /// Turns messages into rows.
 pub struct Rows {
-    labels: Vec<(String, String)>,
     stamps: Stamps,
-    last: Option<(String, String, Stream)>,
+    streams: Streams,
 }
 
 /// What a frame that goes on needs of its beginning.
@@ -23,15 +24,15 @@ pub struct Begun {
 }
 
 impl Rows {
-    /// With these labels beside host and app.
-    pub fn new(labels: Vec<(String, String)>) -> Rows {
-        Rows { labels, stamps: Stamps::default(), last: None }
+    /// In these streams.
+    pub fn new(streams: Streams) -> Rows {
+        Rows { stamps: Stamps::default(), streams }
     }
 
     /// Adds a message's row to a batch. `sender` is the host of messages that name none.
     ///
     /// # Errors
-    /// There is room for no stream, not even the one without host and app.
+    /// As [`Streams::place`].
     pub fn push(
         &mut self,
         batch: &mut Batch,
@@ -46,15 +47,14 @@ impl Rows {
         let named = [("facility", found.facility), ("pid", found.pid), ("msgid", found.msgid)];
         fields.extend(named.into_iter().filter_map(|(name, value)| Some((name, value?))));
         fields.extend(found.data.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let (stream, named) = self.stream(host, app, feed)?;
-        if !named {
-            fields.extend([("host", host), ("app", app)].into_iter().filter(|(_, value)| !value.is_empty()));
-        }
+        let named: Vec<_> = [("host", host), ("app", app)].into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let place = self.streams.place(&named, feed)?;
+        fields.extend(place.fields());
         let level = if found.level == Level::None { stamp::level(found.text) } else { found.level };
         let (base, time) = found.time.map_or((now.base, now.time), |time| (TimeBase::Wall, time));
-        batch.push_at(base, &stream, time, level, found.text, &fields);
+        feed.push(batch, &place.stream, &Row { base, time, level, text: found.text, fields: &fields });
         Counters::add(&feed.counters.odd, u64::from(found.odd));
-        Ok(Begun { stream, base, time, level })
+        Ok(Begun { stream: place.stream.clone(), base, time, level })
     }
 
     /// Adds a frame of a connection; `begun` is what its frame before left.
@@ -76,7 +76,9 @@ impl Rows {
         }
         match begun {
             Some(begun) if frame.goes_on => {
-                batch.push_at(begun.base, &begun.stream, begun.time, begun.level, frame.bytes, &[]);
+                let Begun { stream, base, time, level } = &*begun;
+                let row = Row { base: *base, time: *time, level: *level, text: frame.bytes, fields: &[] };
+                feed.push(batch, stream, &row);
                 Counters::add(&feed.counters.odd, 1);
             }
             _ => {
@@ -87,27 +89,5 @@ impl Rows {
             }
         }
         Ok(())
-    }
-
-    /// The stream of a host and a program; false: there was no room for it, and it is the one without them.
-    fn stream(&mut self, host: &str, app: &str, feed: &Feed) -> Result<(Stream, bool), Error> {
-        if let Some((last_host, last_app, stream)) = &self.last
-            && last_host == host
-            && last_app == app
-        {
-            return Ok((stream.clone(), true));
-        }
-        let plain: Vec<(&str, &str)> = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let own = |name: &str| plain.iter().any(|(known, _)| *known == name);
-        let found = [("host", host), ("app", app)].into_iter().filter(|(name, value)| !value.is_empty() && !own(name));
-        let labels: Vec<(&str, &str)> = plain.iter().copied().chain(found).collect();
-        match feed.stream(&labels) {
-            Ok(stream) => {
-                self.last = Some((host.to_string(), app.to_string(), stream.clone()));
-                Ok((stream, true))
-            }
-            // Messages that name ever new programs must not take the others' room.
-            Err(_) => Ok((feed.stream(&plain)?, false)),
-        }
     }
 }

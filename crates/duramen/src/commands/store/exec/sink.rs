@@ -15,6 +15,7 @@ use crate::cli::store::Exec;
 use crate::client::{Daemon, Refusal};
 use crate::commands::store::exec::queue::{Queue, Stream, Taken};
 use crate::input::lines::split;
+use crate::input::streams::Streams;
 use crate::input::{Counters, Feed, LineReader, Now};
 use crate::pace::Pace;
 use crate::quantity::show_bytes;
@@ -213,8 +214,13 @@ impl Work {
             Arc::new(Counters::default()),
             Arc::new(Pace::free()),
         );
-        let reader = |stream: Stream| LineReader::new(self.labels_of(stream.word()));
-        Ok(Own { store, feed, readers: [reader(Stream::Out), reader(Stream::Err)] })
+        let reader = |stream: Stream| -> anyhow::Result<LineReader> {
+            let labels = self.labels_of(stream.word());
+            let plain = feed.plain(&labels)?;
+            Ok(LineReader::new(Streams::with_plain(labels, plain)))
+        };
+        let readers = [reader(Stream::Out)?, reader(Stream::Err)?];
+        Ok(Own { store, feed, readers })
     }
 
     fn labels_of(&self, stream: &str) -> Vec<(String, String)> {
@@ -300,7 +306,7 @@ impl Work {
 impl Own {
     fn append(&mut self, stream: Stream, body: &[u8]) -> Result<(), duramen_store::Error> {
         let (now, mut batch) = (Now::of(&self.store), Batch::new());
-        for line in split(body, Options::default().row_bytes_max).lines {
+        for line in split(body, self.store.row_bytes_max()).lines {
             self.readers[stream as usize].push(&mut batch, line, now, &self.feed)?;
         }
         self.store.append_drain(&mut batch, Durability::Policy).map(drop)
@@ -315,7 +321,7 @@ impl Own {
     ) -> Result<(), duramen_store::Error> {
         let (now, mut batch) = (Now::of(&self.store), Batch::new());
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        batch.push_at(now.base, &self.feed.stream(labels)?, now.time, level, last.text.as_bytes(), &fields);
+        batch.push_at(now.base, &self.feed.plain(labels)?, now.time, level, last.text.as_bytes(), &fields);
         self.store.append_drain(&mut batch, Durability::Now)?.wait()
     }
 }
