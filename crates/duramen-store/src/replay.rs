@@ -47,7 +47,8 @@ pub(crate) fn replay(
     report: &mut Report,
 ) -> Result<Replayed, Error> {
     let (known, used) = (ByStream::default(), ByStream::default());
-    let mut replay = Replay { core, covers, lost, report, chain: ChainReader::default(), known, used };
+    let (chain, full) = (ChainReader::default(), false);
+    let mut replay = Replay { core, covers, lost, report, chain, known, used, full };
     let mut replayed = Replayed::default();
     let mut scan = core.journal.scan(..);
     while let Some(record) = scan.next_borrowed() {
@@ -77,9 +78,26 @@ struct Replay<'a> {
     known: ByStream<(Grain, Partition, Sequence)>,
     /// The last record that has rows of a stream.
     used: ByStream<Sequence>,
+    /// The disk has no room for a table.
+    full: bool,
 }
 
 impl Replay<'_> {
+    /// Memory is bounded by making tables on the way. Where the disk has no room for them, what is in the journal stays in memory:
+    /// it is no more than the process had there that wrote it, and a store that cannot be opened cannot make room either.
+    fn make_room(&mut self, below: Sequence) -> Result<(), Error> {
+        if self.full {
+            return Ok(());
+        }
+        match self.core.make_replay_room(below) {
+            Err(error) if error.is_no_space() => {
+                self.full = true;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn rows(&mut self, record: &RecordRef<'_>, replayed: &mut Replayed) -> Result<(), Error> {
         let sequence = record.sequence;
         let Some(chunk) = rows(record.payload, sequence) else {
@@ -96,7 +114,7 @@ impl Replay<'_> {
         self.report.replayed += kept.len() as u64;
         self.report.skipped += all - kept.len() as u64;
         lock(&self.core.view).active.insert(base, kept);
-        self.core.make_replay_room(sequence + 1)
+        self.make_room(sequence + 1)
     }
 
     fn samples(&mut self, record: &RecordRef<'_>, replayed: &mut Replayed) -> Result<(), Error> {
@@ -130,7 +148,7 @@ impl Replay<'_> {
         }
         self.report.replayed_samples += kept.len() as u64;
         lock(&self.core.view).insert_samples(base, kept, self.core.world.environment.now());
-        self.core.make_replay_room(sequence + 1)
+        self.make_room(sequence + 1)
     }
 
     fn note_used(&mut self, streams: &[StreamId], sequence: Sequence) {

@@ -101,3 +101,33 @@ fn errors_do_not_wait_for_the_interval() {
     let waiting = push(Level::Warning);
     assert!(store.stats().journal.durable < waiting, "a warning waits for the interval");
 }
+
+/// Somebody else fills the disk while no store is open: what is acknowledged is there all the same, and goes into tables later.
+#[test]
+fn a_store_opens_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    // Segments of which one takes all rows, so that nothing but memory asks for tables.
+    let small = |disk_full| {
+        let own = small(disk_full);
+        Options { journal: duramen_journal::Options { segment_bytes: 8 << 20, ..own.journal.clone() }, ..own }
+    };
+    let roomy = Options { memtable_bytes: 8 << 20, ..small(DiskFull::Stop) };
+    let (store, _) = open_with(&disk, &roomy);
+    let taken = fill(&store, 0, 0..10_000).expect("rows");
+    assert_eq!(taken, 10_000);
+    drop(store);
+    disk.set_capacity(Some(disk.used()));
+    for policy in [DiskFull::Stop, DiskFull::DropOldest] {
+        let (store, report) = open_with(&disk, &small(policy));
+        assert!(report.lost_tables.is_empty());
+        let rows = all(&store).iter().filter(|text| text.starts_with("0 ")).count();
+        assert_eq!(rows, 10_000, "{policy:?}");
+        drop(store);
+    }
+    disk.set_capacity(None);
+    let (store, _) = open_with(&disk, &small(DiskFull::Stop));
+    store.flush().expect("sealed");
+    append(&store, "late", START, "back");
+    assert_eq!(all(&store).iter().filter(|text| text.starts_with("0 ")).count(), 10_000);
+    assert!(all(&store).iter().any(|text| text == "back"));
+}
