@@ -153,6 +153,13 @@ impl Packs {
             found.packs.insert(number, file.clone());
             scan(&*file, number, own.bytes, &mut found).map_err(|error| Error::io("read", &path, error))?;
         }
+        if !found.packs.is_empty() {
+            // Nor whether it synced the names: a checkpoint may soon count on what is here, and write nothing that syncs them.
+            for own in [data, &folder] {
+                disk.sync_dir(own).map_err(|error| Error::io("sync", own, error))?;
+            }
+            found.made = true;
+        }
         let (data, state) = (data.to_path_buf(), Mutex::new(found));
         Ok(Packs { disk, data, folder, compression, pack_bytes: PACK_BYTES, state })
     }
@@ -418,7 +425,7 @@ fn is_whole(file: &dyn DiskFile, place: &Place) -> io::Result<bool> {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use duramen_journal::disk::sim::SimDisk;
+    use duramen_journal::disk::sim::{Crash, SimDisk};
 
     fn packs(disk: &SimDisk) -> Packs {
         let world = disk.world();
@@ -479,5 +486,21 @@ mod tests {
             assert_eq!(own.get(&digest).unwrap().unwrap(), bytes);
             assert!(own.has(&digest).unwrap());
         }
+    }
+    /// The process was killed when a checkpoint's chunks were written, before their pack's name was synced. The next process found
+    /// them all, wrote none, and published the checkpoint; then the power failed, and the pack was gone. Found by the campaign.
+    #[test]
+    fn what_is_found_after_a_kill_is_there_after_a_power_cut() {
+        let disk = SimDisk::new(3);
+        let (digest, bytes) = ([7; 32], vec![7; 2000]);
+        let own = packs(&disk);
+        own.put(&digest, &bytes).unwrap();
+        assert_eq!(own.get(&digest).unwrap().unwrap(), bytes, "this writes what is buffered, and syncs nothing");
+        let disk = disk.kill();
+        let own = packs(&disk);
+        assert!(own.has(&digest).unwrap());
+        own.sync_all().unwrap();
+        let own = packs(&disk.reboot(Crash::LoseAll));
+        assert!(own.has(&digest).unwrap());
     }
 }
