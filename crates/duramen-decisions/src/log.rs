@@ -476,7 +476,10 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         {
             let mut tip = lock(&self.tip);
             if tip.base.is_some_and(|base| base >= upto) {
-                return Ok(());
+                drop(tip);
+                // It may have stopped half-way, as for want of room.
+                self.remove_upto(upto)?;
+                return self.backend.collect();
             }
             let mut ops = vec![self.head_op(Some(upto))];
             // Memberships are kept from that of the oldest checkpoint on.
@@ -491,13 +494,15 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         self.backend.collect()
     }
 
-    /// Removes what the base has made invisible, piece by piece.
+    /// Removes what the base has made invisible, piece by piece. Each piece says the base again: that which said it first may have
+    /// been refused meanwhile, and a removal without it would be a hole.
     pub(crate) fn remove_upto(&self, upto: SeqNo) -> Result<(), Error> {
         for space in [Space::Decision, Space::Proof, Space::Message] {
             while let Some(first) = self.backend.keys(space, 0..=upto, 1)?.first().map(|key| key.number) {
                 let last = upto.min(first.saturating_add(REMOVED_AT_ONCE - 1));
                 let tip = lock(&self.tip);
-                drop(self.backend.write(&[Op::Remove(space, 0..=last)], Urgency::Policy)?);
+                let ops = [self.head_op(tip.base), Op::Remove(space, 0..=last)];
+                drop(self.backend.write(&ops, Urgency::Policy)?);
                 drop(tip);
             }
         }
