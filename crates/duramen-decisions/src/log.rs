@@ -72,8 +72,17 @@ pub(crate) struct Tip {
 impl Tip {
     /// Nothing is kept up to this one any more.
     pub fn rebase(&mut self, base: SeqNo) {
+        if !self.begins_by(base.saturating_add(1)) {
+            // What is stored lies behind a hole from now on.
+            self.frontier = None;
+        }
         self.base = self.base.max(Some(base));
         self.messages.retain(|seq_no, _| *seq_no > base);
+    }
+
+    /// Whether decisions are counted from this one, or from one before it. Asked after the frontier was.
+    pub fn begins_by(&self, seq_no: SeqNo) -> bool {
+        self.base.is_some() || self.first.is_some_and(|first| first <= seq_no)
     }
 }
 
@@ -552,7 +561,8 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         let end = self.frontier(&mut tip)?;
         let first = match (seq_no, tip.base) {
             (Some(seq_no), Some(upto)) if seq_no < upto => return Err(Error::Compacted { seq_no, upto }),
-            (Some(seq_no), _) => seq_no.checked_add(1),
+            // Those that are stored may all come later.
+            (Some(seq_no), _) => seq_no.checked_add(1).filter(|next| tip.begins_by(*next)),
             (None, Some(upto)) => return Err(Error::Compacted { seq_no: 0, upto }),
             (None, None) => tip.first,
         };

@@ -176,7 +176,8 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Install<'_, D, S, CL, B> {
         let seq_no = manifest.seq_no();
         let gap = {
             let mut tip = lock(&log.tip);
-            log.frontier(&mut tip)?.is_none_or(|frontier| frontier < seq_no)
+            let frontier = log.frontier(&mut tip)?;
+            frontier.is_none_or(|frontier| frontier < seq_no) || !tip.begins_by(seq_no.saturating_add(1))
         };
         let mut also = vec![Op::Remove(PENDING.space, PENDING.number..=PENDING.number)];
         if gap {
