@@ -163,7 +163,7 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Install<'_, D, S, CL, B> {
     }
 
     /// Publishes the checkpoint, durable when this returns. Where decisions up to it are missing, those before it are given up:
-    /// the state has them.
+    /// the state has them. Whether their room was given back: [`Log::housekeeping`].
     ///
     /// # Errors
     /// [`Error::Incomplete`]: chunks are missing. The log is as it was.
@@ -186,10 +186,11 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Install<'_, D, S, CL, B> {
         let info = log.publish(manifest.raw, also)?;
         if gap {
             lock(&log.tip).rebase(seq_no);
-            log.remove_upto(seq_no)?;
         }
-        log.forget_old()?;
-        log.backend.collect()?;
+        // The checkpoint is durable, whatever becomes of the rest, which is tried again with the next one.
+        let removed = if gap { log.remove_upto(seq_no) } else { Ok(()) };
+        let tidied = removed.and_then(|()| log.forget_old()).and_then(|()| log.backend.collect());
+        lock(&log.tip).housekeeping = tidied.err();
         Ok(info)
     }
 

@@ -97,3 +97,36 @@ fn decisions_do_not_go_without_the_word_that_they_were_compacted() {
         assert_eq!(log.last_contiguous().unwrap(), Some(9));
     }
 }
+
+/// The installed checkpoint was published, there was no room to forget an old one, and the installation was told to have failed.
+/// Found by the campaign.
+#[test]
+fn an_installation_that_is_published_has_not_failed() {
+    let (donor, disk) = (Files::new(config(&SimDisk::new(3))).unwrap(), SimDisk::new(14));
+    donor.store_checkpoint(50, &vec![5; 9000]).unwrap();
+    let mut published = 0;
+    for skipped in 0..8 {
+        let disk = disk.kill();
+        let log = Files::new(config(&disk)).unwrap();
+        for seq_no in 1..=2 {
+            log.store_decision(seq_no, &decision(seq_no)).unwrap().wait().unwrap();
+            log.store_checkpoint(seq_no, &vec![1; 100]).unwrap();
+        }
+        let install = log.begin_install(donor.manifest(50).unwrap()).unwrap();
+        for (digest, _) in install.missing().unwrap() {
+            install.put(digest, &donor.chunk(digest).unwrap().unwrap()).unwrap();
+        }
+        disk.fault(Fault::new(Effect::Error(errno::ENOSPC)).on(Operation::Write).skip(skipped));
+        match install.finish() {
+            Ok(info) => {
+                published += u32::from(log.housekeeping().is_some());
+                assert_eq!((info.seq_no, log.last_checkpoint(), log.base()), (50, Some(50), Some(50)));
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::NoSpace), "{error}");
+                assert_eq!((log.last_checkpoint(), log.base()), (Some(2), None), "as it was");
+            }
+        }
+    }
+    assert!(published > 0, "the room ended behind the publication once");
+}
