@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::SeqNo;
 use crate::backend::{Backend, Key, Op, Space, Urgency};
 use crate::codec::{ConsensusLayer, State};
+use crate::config::RecoveryPolicy;
 use crate::digest::{Digest, hex};
 use crate::error::Error;
 use crate::lock;
@@ -95,15 +96,15 @@ impl<D: Digest> Checkpoints<D> {
 }
 
 impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
-    /// Looks for the published checkpoints, and whether they are whole, as far as can be told without reading their chunks.
+    /// Looks for the published checkpoints, and whether they are whole, as far as can be told without reading their chunks. What the
+    /// device cannot read now is not broken: it may be read the next time, and what is broken is forgotten.
     pub(crate) fn find_checkpoints(&self) -> Result<(), Error> {
         let mut checkpoints = lock(&self.checkpoints);
         for key in self.backend.keys(Space::Checkpoint, 0..=u64::MAX, usize::MAX)? {
-            let record = self.backend.get(key).ok().flatten().and_then(|value| Published::decode(&value));
-            let found = record.and_then(|record| Some((record, self.stored_manifest(&record.root)?)));
-            match found {
-                Some((record, manifest)) if manifest.seq_no == key.number && self.is_complete(&manifest)? => {
-                    checkpoints.insert(&record, manifest);
+            match self.found(key) {
+                Ok(Some((record, manifest))) => _ = checkpoints.insert(&record, manifest),
+                Err(error) if !error.is_damage() && self.config.recovery == RecoveryPolicy::Refuse => {
+                    return Err(error);
                 }
                 _ => checkpoints.broken.push(key.number),
             }
@@ -111,9 +112,21 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         Ok(())
     }
 
-    pub(crate) fn stored_manifest(&self, root: &[u8; 32]) -> Option<RawManifest> {
-        let bytes = self.backend.chunk(root).ok().flatten()?;
-        RawManifest::decode(&bytes).filter(|_| D::of(&[&bytes]).bytes() == *root)
+    /// A published checkpoint; `None`: it is not whole.
+    fn found(&self, key: Key) -> Result<Option<(Published, RawManifest)>, Error> {
+        let Some(record) = self.backend.get(key)?.and_then(|value| Published::decode(&value)) else { return Ok(None) };
+        let Some(manifest) = self.stored_manifest(&record.root)? else { return Ok(None) };
+        let whole = manifest.seq_no == key.number && self.is_complete(&manifest)?;
+        Ok(whole.then_some((record, manifest)))
+    }
+
+    /// The manifest of this digest; `None`: it is not here, or is another one.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub(crate) fn stored_manifest(&self, root: &[u8; 32]) -> Result<Option<RawManifest>, Error> {
+        let Some(bytes) = self.backend.chunk(root)? else { return Ok(None) };
+        Ok(RawManifest::decode(&bytes).filter(|_| D::of(&[&bytes]).bytes() == *root))
     }
 
     fn is_complete(&self, manifest: &RawManifest) -> Result<bool, Error> {
@@ -198,7 +211,10 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         }
         if let Some(pending) = self.pending_root()? {
             live.insert(pending);
-            let manifest = self.stored_manifest(&pending);
+            let manifest = match self.stored_manifest(&pending) {
+                Err(error) if !error.is_damage() => return Err(error),
+                manifest => manifest.ok().flatten(),
+            };
             live.extend(manifest.iter().flat_map(|manifest| manifest.chunks.iter().map(|(digest, _)| *digest)));
         }
         self.backend.retain_chunks(&live)

@@ -94,7 +94,12 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
     /// The backend's.
     pub fn pending_install(&self) -> Result<Option<Manifest<D>>, Error> {
         let Some(root) = self.pending_root()? else { return Ok(None) };
-        Ok(self.stored_manifest(&root).map(|raw| Manifest { raw, root: D::from_bytes(root) }))
+        let manifest = match self.stored_manifest(&root) {
+            Err(error) if !error.is_damage() => return Err(error),
+            // It has to come again from whoever has it.
+            manifest => manifest.ok().flatten(),
+        };
+        Ok(manifest.map(|raw| Manifest { raw, root: D::from_bytes(root) }))
     }
 
     /// Begins to install a checkpoint, or goes on with it: chunks that are here already are not missing. One at a time; no

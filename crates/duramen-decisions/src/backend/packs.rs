@@ -324,14 +324,12 @@ impl Packs {
         if place.sure {
             return Ok(true);
         }
+        // One that is not is stored anew if somebody has it. Until then it stays listed: it may be read the next time.
         let good = self.stored(digest, place, &*file).is_ok();
         let mut state = lock(&self.state);
         let of_it = |own: &&mut Place| own.pack == place.pack && own.offset == place.offset;
         if good {
             state.chunks.get_mut(digest).filter(of_it).iter_mut().for_each(|own| own.sure = true);
-        } else if state.chunks.get_mut(digest).filter(of_it).is_some() {
-            // It is stored anew if somebody has it.
-            state.chunks.remove(digest);
         }
         Ok(good)
     }

@@ -94,18 +94,28 @@ impl FileBackend {
         let (journal, report) = Journal::open_with(&config.log_dir, &options_of(config), config.world.clone())?;
         let mut index = Index::default();
         let mut opened = opened_of(&report);
+        let mut damaged = Vec::new();
         for info in journal.segments() {
-            // A damaged record is told when it is read.
             let scan = |visit: &mut dyn FnMut(Sequence, Option<Change>)| {
                 let mut scan = journal.scan(info.first..info.next);
                 while let Some(record) = scan.next_borrowed() {
-                    let Ok(record) = record else { continue };
-                    visit(record.sequence, changed(record.log, record.kind, record.payload, record.sequence)?);
+                    match record {
+                        Ok(record) => {
+                            visit(record.sequence, changed(record.log, record.kind, record.payload, record.sequence)?);
+                        }
+                        Err(JournalError::InGap { .. }) => {}
+                        Err(error @ JournalError::DamagedRecord(_)) => damaged.push(error.to_string()),
+                        // What cannot be read now may be a removal, or the newest vote: without it nothing is served.
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 Ok(())
             };
             fill(&mut index, &info, &report, &mut opened.lost, scan)?;
         }
+        // Nobody knows what they were.
+        opened.open_end |= !damaged.is_empty();
+        opened.places.append(&mut damaged);
         let packs = Packs::open(config.world.disk.clone(), &config.log_dir, config.compression)?;
         let state = State { index, epoch: journal.epoch(), ..State::default() };
         Ok(FileBackend { journal, packs, state: Mutex::new(state), collecting: Mutex::new(()), opened })
