@@ -14,7 +14,6 @@ use crate::script::{Action, GOING_ON, Script, Session, accept, open};
 /// What the setup left for the run of the same thread, which follows it.
 struct Paused {
     log: Option<Files>,
-    issued: usize,
     events: Vec<Event>,
     disk: SimDisk,
 }
@@ -58,8 +57,8 @@ impl Scenario for Script {
         session.open();
         session.run(&self.setup);
         session.run(&[Action::Sync]);
-        let (log, issued) = session.leave();
-        let paused = Paused { log, issued, events: events.take(), disk: disk.clone() };
+        let log = session.leave();
+        let paused = Paused { log, events: events.take(), disk: disk.clone() };
         PAUSED.with(|place| *place.borrow_mut() = Some(paused));
     }
 
@@ -68,7 +67,7 @@ impl Scenario for Script {
         paused.events.into_iter().for_each(|event| history.push(event));
         let room = |room| limit_room(&paused.disk, room);
         let tell = |event| history.push(event);
-        let mut session = Session::new(self, world.clone(), &room, &tell).resume(paused.log, paused.issued);
+        let mut session = Session::new(self, world.clone(), &room, &tell).resume(paused.log, model_of(history));
         session.run(&self.actions);
         session.end();
         let refused = history.added().iter().any(|event| matches!(event, Event::Refused(_)));
@@ -106,9 +105,9 @@ impl Script {
         }
         let room = |_| ();
         let tell = |event| history.push(event);
-        let mut session = Session::new(self, world.clone(), &room, &tell).resume(Some(log), model.issued);
+        let mut session = Session::new(self, world.clone(), &room, &tell).resume(Some(log), model_of(history));
         session.run(GOING_ON);
-        let (log, _) = session.leave();
+        let log = session.leave();
         let log = log.ok_or("it is closed")?;
         log.close().map_err(|error| complain(format!("closing after recovery: {error}")))?;
         drop(log);
@@ -121,7 +120,7 @@ impl Script {
 }
 
 /// Everything that a log shows, by each way to look at it.
-fn read(log: &Files, model: &Model) -> Result<State, String> {
+pub fn read(log: &Files, model: &Model) -> Result<State, String> {
     let whole = model.whole();
     let known = |numbers: &std::collections::BTreeMap<SeqNo, Print>| numbers.keys().next_back().copied().unwrap_or(0);
     let issued = model.steps.iter().map(|(_, step)| step.highest()).max().unwrap_or(0);

@@ -12,8 +12,9 @@ use duramen_journal::disk::SyncMethod;
 use duramen_journal::sync::AtomicU32;
 use duramen_journal::{Options, World};
 
+use crate::checker::read;
 use crate::content::{Files, donated, print, state, value};
-use crate::model::{Event, Step, Value};
+use crate::model::{Event, Model, Step, Value};
 
 /// Where the log lies on the simulated disk.
 pub const FOLDER: &str = "/d";
@@ -151,7 +152,7 @@ pub fn accept(error: &Error) -> Result<(), Error> {
     use duramen_journal::Error as Journal;
     match error {
         Error::NoSpace | Error::Io { .. } | Error::Failed { .. } | Error::Closed => Ok(()),
-        Error::Journal(Journal::Io { .. } | Journal::ReadOnly { .. }) => Ok(()),
+        Error::Journal(Journal::Io { .. } | Journal::ReadOnly { .. } | Journal::Unreadable(_)) => Ok(()),
         other => Err(other.clone()),
     }
 }
@@ -164,7 +165,7 @@ pub struct Session<'a> {
     tell: &'a dyn Fn(Event),
     log: Option<Files>,
     held: Vec<(usize, Completion)>,
-    issued: usize,
+    model: Model,
     /// The log failed: nothing more is stored until it is opened again.
     broken: bool,
 }
@@ -176,24 +177,49 @@ impl<'a> Session<'a> {
         room: &'a dyn Fn(Option<u64>),
         tell: &'a dyn Fn(Event),
     ) -> Session<'a> {
-        Session { script, world, room, tell, log: None, held: Vec::new(), issued: 0, broken: false }
+        Session { script, world, room, tell, log: None, held: Vec::new(), model: Model::default(), broken: false }
     }
 
     /// Goes on with what another session left.
-    pub fn resume(mut self, log: Option<Files>, issued: usize) -> Session<'a> {
-        (self.log, self.issued) = (log, issued);
+    pub fn resume(mut self, log: Option<Files>, model: Model) -> Session<'a> {
+        (self.log, self.model) = (log, model);
         self
     }
 
-    /// The log, and how many steps were asked for.
-    pub fn leave(mut self) -> (Option<Files>, usize) {
+    /// The log.
+    pub fn leave(mut self) -> Option<Files> {
         self.observe();
-        (self.log.take(), self.issued)
+        self.log.take()
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.model.apply(&event);
+        (self.tell)(event);
+    }
+
+    /// Everything up to now is durable.
+    fn all_durable(&mut self) {
+        self.observe();
+        if let Some(last) = self.model.issued.checked_sub(1) {
+            self.tell(Event::Durable(last));
+        }
     }
 
     pub fn open(&mut self) {
         match open(&self.script.config, &self.world) {
-            Ok(log) => self.log = Some(log),
+            Ok(log) => {
+                let damage = &log.recovery_information().damage;
+                assert!(damage.is_none(), "what the disk refused is no damage: {damage:?}");
+                // What nobody knew is decided now. A disk that fails may refuse to tell.
+                match read(&log, &self.model) {
+                    Ok(found) => {
+                        let kept = self.model.find(self.model.floor(), self.may_fail(), &found);
+                        self.tell(Event::Served(kept.unwrap_or_else(|words| panic!("opened again: {words}"))));
+                    }
+                    Err(words) => assert!(self.script.sweep, "{words}"),
+                }
+                self.log = Some(log);
+            }
             Err(error) => self.failed(&error),
         }
     }
@@ -224,12 +250,7 @@ impl<'a> Session<'a> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Sync => match self.log().sync() {
-                Ok(()) => {
-                    self.observe();
-                    if self.issued > 0 {
-                        (self.tell)(Event::Durable(self.issued - 1));
-                    }
-                }
+                Ok(()) => self.all_durable(),
                 Err(error) => self.failed(&error),
             },
             Action::Pass(time) => {
@@ -262,12 +283,7 @@ impl<'a> Session<'a> {
     fn reopen(&mut self, close: bool) {
         if close && let Some(log) = &self.log {
             match log.close() {
-                Ok(()) => {
-                    self.observe();
-                    if self.issued > 0 {
-                        (self.tell)(Event::Durable(self.issued - 1));
-                    }
-                }
+                Ok(()) => self.all_durable(),
                 Err(error) => self.failed(&error),
             }
         }
@@ -287,7 +303,7 @@ impl<'a> Session<'a> {
     }
 
     fn made(&self) -> u64 {
-        self.issued as u64
+        self.model.issued as u64
     }
 
     fn decide(&mut self, count: u64, bytes: usize) {
@@ -391,9 +407,8 @@ impl<'a> Session<'a> {
     }
 
     fn issue(&mut self, step: Step) -> usize {
-        self.issued += 1;
-        (self.tell)(Event::Issued(Arc::new(step)));
-        self.issued - 1
+        self.tell(Event::Issued(Arc::new(step)));
+        self.model.issued - 1
     }
 
     fn store(&mut self, values: Vec<(Value, Bytes)>) {
@@ -448,11 +463,11 @@ impl<'a> Session<'a> {
 
     fn decided(&mut self, number: usize, result: Result<(), Error>) {
         match result {
-            Ok(()) => (self.tell)(Event::Durable(number)),
+            Ok(()) => self.tell(Event::Durable(number)),
             Err(error) => {
                 self.failed(&error);
                 if !self.broken {
-                    (self.tell)(Event::Refused(number));
+                    self.tell(Event::Refused(number));
                 }
             }
         }
@@ -511,16 +526,16 @@ impl<'a> Session<'a> {
         match result {
             Ok(info) => {
                 assert_eq!((info.seq_no, info.bytes), (seq_no, content.len() as u64));
-                (self.tell)(Event::Durable(publish));
+                self.tell(Event::Durable(publish));
                 let log = self.log.take().expect("open");
                 self.tidied(&log, forget.map(|forget| (old, forget)), compact);
                 self.log = Some(log);
             }
             Err(error) => {
                 self.failed(&error);
-                forget.into_iter().chain(compact.map(|own| own.1)).for_each(|own| (self.tell)(Event::Refused(own)));
+                forget.into_iter().chain(compact.map(|own| own.1)).for_each(|own| self.tell(Event::Refused(own)));
                 if !self.broken {
-                    (self.tell)(Event::Refused(publish));
+                    self.tell(Event::Refused(publish));
                 }
             }
         }
@@ -546,16 +561,16 @@ impl<'a> Session<'a> {
             let gone = log.checkpoints().iter().all(|own| !old.contains(&own.seq_no));
             assert!(gone || trouble.is_some(), "old checkpoints stay, and nobody says why");
             if gone {
-                (self.tell)(Event::Durable(number));
+                self.tell(Event::Durable(number));
             } else if !self.broken {
-                (self.tell)(Event::Refused(number));
+                self.tell(Event::Refused(number));
             }
         }
         if let Some((upto, number)) = compact {
             let done = log.base() >= Some(upto);
             assert!(done || trouble.is_some(), "not compacted, and nobody says why");
             if !done && !self.broken {
-                (self.tell)(Event::Refused(number));
+                self.tell(Event::Refused(number));
             }
         }
     }
@@ -577,7 +592,7 @@ impl<'a> Session<'a> {
         if let Err(error) = result {
             self.failed(&error);
             if !self.broken && self.log().base() < Some(upto) {
-                (self.tell)(Event::Refused(number));
+                self.tell(Event::Refused(number));
             }
         }
     }
@@ -600,7 +615,7 @@ impl<'a> Session<'a> {
             Ok(install) => install,
             Err(error) => return self.decided(begin, Err(error)),
         };
-        (self.tell)(Event::Durable(begin));
+        self.tell(Event::Durable(begin));
         let put = own.chunks.iter().take(count).try_for_each(|(digest, bytes)| install.put(*digest, bytes));
         if let Err(error) = put {
             return self.failed(&error);
@@ -620,10 +635,10 @@ impl<'a> Session<'a> {
                 let result = install.finish().map(|_| ());
                 self.observe();
                 if result.is_ok() {
-                    (self.tell)(Event::Durable(finish));
+                    self.tell(Event::Durable(finish));
                     return self.tidied(log, forget.map(|forget| (old, forget)), None);
                 }
-                forget.into_iter().for_each(|own| (self.tell)(Event::Refused(own)));
+                forget.into_iter().for_each(|own| self.tell(Event::Refused(own)));
                 self.decided(finish, result);
             }
         }
@@ -642,7 +657,7 @@ impl<'a> Session<'a> {
     fn observe(&mut self) {
         for (number, completion) in std::mem::take(&mut self.held) {
             match completion.is_durable() {
-                Ok(true) => (self.tell)(Event::Durable(number)),
+                Ok(true) => self.tell(Event::Durable(number)),
                 Ok(false) => self.held.push((number, completion)),
                 Err(error) => self.decided(number, Err(error)),
             }
