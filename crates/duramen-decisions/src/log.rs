@@ -255,19 +255,24 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
             .map(|item| if let Item::Decision(_, bytes) = item { D::of(&[bytes]).bytes() } else { [0; 32] })
             .collect();
         let millis = self.now_millis();
-        let mut tip = lock(&self.tip);
-        // Also notices what was refused since.
-        self.frontier(&mut tip)?;
-        let mut own = Pending { total: tip.total, ..Pending::default() };
-        for (item, digest) in batch.items.iter().zip(digests) {
-            self.check(&mut tip, item, digest, millis, &mut own)?;
-        }
-        if own.ops.is_empty() {
-            // All of it is there; what follows it is durable only when it is, too.
-            own.ops.push(self.head_op(tip.base));
-        }
         let urgency = if batch.urgent { Urgency::Now } else { Urgency::Policy };
-        let completion = self.backend.write(&own.ops, urgency)?;
+        let mut tip = lock(&self.tip);
+        let (own, completion) = loop {
+            // Also notices what was refused since.
+            self.frontier(&mut tip)?;
+            let mut own = Pending { total: tip.total, ..Pending::default() };
+            for (item, digest) in batch.items.iter().zip(&digests) {
+                self.check(&mut tip, item, *digest, millis, &mut own)?;
+            }
+            if own.ops.is_empty() {
+                // All of it is there; what follows it is durable only when it is, too.
+                own.ops.push(self.head_op(tip.base));
+            }
+            // What was found to be there already may have been refused by now: then it is looked at again.
+            if let Some(completion) = self.backend.write_in(tip.epoch, &own.ops, urgency)? {
+                break (own, completion);
+            }
+        };
         tip.total = own.total;
         tip.messages.extend(own.messages);
         for (seq_no, (_, bytes)) in own.decisions {
@@ -490,13 +495,18 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
                 self.remove_upto(upto)?;
                 return self.backend.collect();
             }
-            let mut ops = vec![self.head_op(Some(upto))];
-            // Memberships are kept from that of the oldest checkpoint on.
-            let known = oldest.map_or(Ok(None), |oldest| self.backend.last(Space::Membership, oldest))?;
-            if let Some(last) = known.and_then(|key| key.number.checked_sub(1)) {
-                ops.push(Op::Remove(Space::Membership, 0..=last));
+            loop {
+                self.frontier(&mut tip)?;
+                let mut ops = vec![self.head_op(Some(upto))];
+                // Memberships are kept from that of the oldest checkpoint on.
+                let known = oldest.map_or(Ok(None), |oldest| self.backend.last(Space::Membership, oldest))?;
+                if let Some(last) = known.and_then(|key| key.number.checked_sub(1)) {
+                    ops.push(Op::Remove(Space::Membership, 0..=last));
+                }
+                if self.backend.write_in(tip.epoch, &ops, Urgency::Policy)?.is_some() {
+                    break;
+                }
             }
-            drop(self.backend.write(&ops, Urgency::Policy)?);
             tip.rebase(upto);
         }
         self.remove_upto(upto)?;
