@@ -156,30 +156,53 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         self.backend.put_chunk(digest, bytes)
     }
 
-    /// Publishes a manifest whose chunks are durable, with what else is to change with it.
-    pub(crate) fn publish(&self, manifest: RawManifest, also: Vec<Op>) -> Result<CheckpointInfo<D>, Error> {
+    /// Publishes a manifest whose chunks are durable, and ends the installation of it or of an older one. Where decisions up to it are
+    /// missing, what comes next has no beginning but the checkpoint: the log is based at it.
+    pub(crate) fn publish(&self, manifest: RawManifest) -> Result<CheckpointInfo<D>, Error> {
         let bytes = manifest.encode();
         let root = D::of(&[&bytes]).bytes();
         self.keep_chunk(&root, &bytes)?;
         self.backend.sync_chunks()?;
         let seq_no = manifest.seq_no;
-        let published = Published {
+        let mut published = Published {
             root,
             bytes: manifest.bytes(),
             chunks: manifest.chunks.len() as u64,
             millis: self.millis(),
-            total: lock(&self.tip).total,
+            total: 0,
         };
-        let mut ops = vec![Op::Put(Key::new(Space::Checkpoint, seq_no), published.encode().into())];
-        ops.extend(also);
-        let completion = {
-            let _tip = lock(&self.tip);
-            self.backend.write(&ops, Urgency::Now)?
+        let pending = self.pending_root()?.is_some();
+        let ended = pending && self.pending_install()?.is_none_or(|pending| pending.seq_no() <= seq_no);
+        let (completion, gap) = {
+            let mut tip = lock(&self.tip);
+            loop {
+                let frontier = self.frontier(&mut tip)?;
+                let begins = tip.begins_by(seq_no.saturating_add(1));
+                let gap = !begins || frontier.is_none_or(|frontier| frontier < seq_no);
+                published.total = tip.total;
+                let mut ops = vec![Op::Put(Key::new(Space::Checkpoint, seq_no), published.encode().into())];
+                ops.extend(ended.then_some(Op::Remove(PENDING.space, PENDING.number..=PENDING.number)));
+                ops.extend(gap.then(|| self.head_op(Some(seq_no))));
+                if let Some(completion) = self.backend.write_in(tip.epoch, &ops, Urgency::Now)? {
+                    break (completion, gap);
+                }
+            }
         };
         completion.wait()?;
+        if gap {
+            lock(&self.tip).rebase(seq_no);
+        }
         let mut checkpoints = lock(&self.checkpoints);
         checkpoints.broken.retain(|broken| *broken != seq_no);
         Ok(checkpoints.insert(&published, manifest))
+    }
+
+    /// Removes what a checkpoint that was just published has made invisible, and forgets old ones.
+    pub(crate) fn tidy(&self, seq_no: SeqNo) -> Result<(), Error> {
+        if self.base() == Some(seq_no) {
+            self.remove_upto(seq_no)?;
+        }
+        self.forget_old()
     }
 
     /// Forgets all but the newest checkpoints, and gives back what only they had.
@@ -311,7 +334,7 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
 impl<D: Digest, S: State, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
     /// Writes a checkpoint of the state after a decision, and publishes it: durable when this returns. Appends go on meanwhile;
     /// the state must not change until it is written. Then old checkpoints are forgotten, and the log is compacted, as the options
-    /// say.
+    /// say. Where decisions up to it are missing, those before it are given up: the state has them, and the log goes on behind it.
     ///
     /// Memory: a few chunks, beside the list of digests.
     ///
@@ -337,10 +360,10 @@ impl<D: Digest, S: State, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         if let Some((info, known)) = known {
             return if *known == manifest { Ok(info) } else { Err(Error::Conflict { what: "checkpoint", seq_no }) };
         }
-        let info = self.publish(manifest, Vec::new())?;
+        let info = self.publish(manifest)?;
         // The checkpoint is durable, whatever becomes of the rest, which is tried again with the next one.
         let tidied = self
-            .forget_old()
+            .tidy(seq_no)
             .and_then(|()| if self.config.retention.compact { self.compact_by_policy() } else { Ok(None) });
         lock(&self.tip).housekeeping = tidied.err();
         Ok(info)

@@ -57,7 +57,7 @@ pub(crate) struct Tip {
     /// The first stored decision, where there is no base.
     first: Option<SeqNo>,
     /// The backend's epoch that this holds for.
-    epoch: u64,
+    pub epoch: u64,
     /// Bytes of all decisions so far.
     pub total: u64,
     /// The number that an instance's next message gets.

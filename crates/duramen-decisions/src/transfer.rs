@@ -179,22 +179,9 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Install<'_, D, S, CL, B> {
         }
         let Install { log, manifest, _writing } = self;
         let seq_no = manifest.seq_no();
-        let gap = {
-            let mut tip = lock(&log.tip);
-            let frontier = log.frontier(&mut tip)?;
-            frontier.is_none_or(|frontier| frontier < seq_no) || !tip.begins_by(seq_no.saturating_add(1))
-        };
-        let mut also = vec![Op::Remove(PENDING.space, PENDING.number..=PENDING.number)];
-        if gap {
-            also.push(log.head_op(Some(seq_no)));
-        }
-        let info = log.publish(manifest.raw, also)?;
-        if gap {
-            lock(&log.tip).rebase(seq_no);
-        }
+        let info = log.publish(manifest.raw)?;
         // The checkpoint is durable, whatever becomes of the rest, which is tried again with the next one.
-        let removed = if gap { log.remove_upto(seq_no) } else { Ok(()) };
-        let tidied = removed.and_then(|()| log.forget_old()).and_then(|()| log.backend.collect());
+        let tidied = log.tidy(seq_no).and_then(|()| log.backend.collect());
         lock(&log.tip).housekeeping = tidied.err();
         Ok(info)
     }

@@ -142,12 +142,8 @@ impl State {
                     self.memberships = self.memberships.split_off(&kept);
                 }
             }
-            Step::Publish(number, print) => _ = self.checkpoints.insert(*number, *print),
-            Step::Forget(numbers) => self.checkpoints.retain(|number, _| !numbers.contains(number)),
-            Step::Begin(number) => self.pending = Some(*number),
-            Step::Abandon => self.pending = None,
-            Step::Finish(number, print) => {
-                self.pending = None;
+            Step::Publish(number, print) | Step::Finish(number, print) => {
+                self.pending = self.pending.filter(|pending| pending > number);
                 self.checkpoints.insert(*number, *print);
                 let first = self.decisions.keys().next().copied();
                 let begins = self.base.is_some() || first.is_some_and(|first| first <= number + 1);
@@ -155,6 +151,9 @@ impl State {
                     self.rebase(*number);
                 }
             }
+            Step::Forget(numbers) => self.checkpoints.retain(|number, _| !numbers.contains(number)),
+            Step::Begin(number) => self.pending = Some(*number),
+            Step::Abandon => self.pending = None,
         }
     }
 

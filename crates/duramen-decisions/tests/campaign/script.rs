@@ -49,6 +49,8 @@ pub enum Action {
     Truncate(u64),
     /// A checkpoint of the state of so many bytes, so many decisions before the last contiguous one.
     Checkpoint(u64, usize),
+    /// A checkpoint of a decision so far beyond the end: the state came from somewhere else.
+    Jump(u64, usize),
     /// Compacts to so many decisions before the last checkpoint.
     Compact(u64),
     /// Installs another replica's checkpoint with so many of its chunks.
@@ -260,7 +262,16 @@ impl<'a> Session<'a> {
             Action::Reopen { close } => self.reopen(close),
             Action::Room(room) => (self.room)(room),
             Action::Invalidate(_) | Action::Truncate(_) => self.take_back(action),
-            Action::Checkpoint(back, bytes) => self.checkpoint(back, bytes),
+            Action::Checkpoint(back, bytes) => {
+                let frontier = self.log().last_contiguous().unwrap_or(None);
+                if let Some(seq_no) = frontier.and_then(|frontier| frontier.checked_sub(back)) {
+                    self.checkpoint(seq_no, bytes);
+                }
+            }
+            Action::Jump(far, bytes) => {
+                let seq_no = self.next() + far;
+                self.checkpoint(seq_no, bytes);
+            }
             Action::Compact(back) => self.compact(back),
             Action::Install(seq_no, count, then) => self.install(seq_no, count, then),
             Action::GoOn => {
@@ -499,9 +510,8 @@ impl<'a> Session<'a> {
         all
     }
 
-    fn checkpoint(&mut self, back: u64, bytes: usize) {
-        let frontier = self.log().last_contiguous().unwrap_or(None);
-        let Some(seq_no) = frontier.and_then(|frontier| frontier.checked_sub(back)) else { return };
+    fn checkpoint(&mut self, seq_no: SeqNo, bytes: usize) {
+        let frontier = self.log().last_contiguous().unwrap_or(None).max(Some(seq_no));
         let content = state(seq_no, bytes);
         match self.log().last_checkpoint() {
             Some(last) if last > seq_no => return,

@@ -105,6 +105,9 @@ fn checkpoints(all: &mut Vec<Script>) {
     let rewritten = [Whole(2, 60), Checkpoint(0, 6_000), Reopen { close: false }];
     all.push(Script::new("packs-late", frugal(), times(2, &rewritten)).after(times(2, &rewritten)));
     all.push(Script::new("packs-large", frugal(), times(3, &[Many(4, 60), Checkpoint(0, 90_000)])));
+    let jumps = [Decide(2, 60), Ahead(2), Jump(3, 5_000), Whole(1, 60), Install(60, 1, Then::Leave), Ahead(1)];
+    all.push(Script::new("jumps", small(), times(3, &jumps)));
+    all.push(Script::new("jumps-frugal", frugal(), times(3, &jumps)).holding());
     // A state that was there before is there again.
     let again = [Many(4, 60), Checkpoint(0, 8_000), Truncate(0), Checkpoint(0, 8_000), Checkpoint(0, 9_000)];
     all.push(Script::new("checkpoint-again", small(), times(2, &again)));
@@ -214,7 +217,7 @@ pub fn random(seed: u64) -> Script {
             0..=2 => Decide(1 + below(3), bytes),
             3 | 4 => Whole(1 + below(2), bytes),
             5 => Many(1 + below(4), bytes / 2),
-            6 => Ahead(1 + below(3)),
+            6 => [Ahead(1 + below(3)), Jump(below(4), 3_000)][below(2) as usize],
             7 | 8 => Fill,
             9 => [Again, Other][below(2) as usize],
             10 => Message(bytes / 4),

@@ -280,3 +280,26 @@ on_each_backend!(decisions_from_far_ahead_stand_behind_a_hole, |log, open| {
     }
     assert_eq!(log.last_contiguous().unwrap(), Some(81));
 });
+
+// A state came by another way than an installation, was stored as a checkpoint of a decision that the log did not reach, and the
+// decisions behind it never came out again. An installation that it made needless stayed pending for ever, with its chunks.
+on_each_backend!(the_log_goes_on_behind_a_checkpoint_that_it_did_not_reach, |log, open| {
+    let donor = files(&SimDisk::new(3));
+    donor.store_checkpoint(45, &state(9000, 4)).unwrap();
+    for seq_no in 1..=20 {
+        log.store_decision(seq_no, &decision(seq_no)).unwrap().wait().unwrap();
+    }
+    drop(log.begin_install(donor.manifest(45).unwrap()).unwrap());
+    log.store_checkpoint(50, &state(9000, 5)).unwrap();
+    assert_eq!(log.pending_install().unwrap(), None, "nobody could finish it");
+    for seq_no in 51..=53 {
+        log.store_decision(seq_no, &decision(seq_no)).unwrap().wait().unwrap();
+    }
+    assert_eq!((log.base(), log.last_contiguous().unwrap()), (Some(50), Some(53)));
+    drop(log);
+    let log = open();
+    let mut replica = Recovered::default();
+    assert_eq!(log.recover(&What::Everything, 10, &mut replica).unwrap(), Some(53));
+    assert_eq!(replica.batches, vec![vec![51, 52, 53]]);
+    assert!(log.recovery_information().holes.is_empty() && log.recovery_information().pending_install.is_none());
+});
