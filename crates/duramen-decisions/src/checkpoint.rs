@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::SeqNo;
 use crate::backend::{Backend, Key, Op, Space, Urgency};
 use crate::codec::{ConsensusLayer, State};
+use crate::config::RecoveryPolicy;
 use crate::digest::{Digest, hex};
 use crate::error::Error;
 use crate::lock;
@@ -95,15 +96,15 @@ impl<D: Digest> Checkpoints<D> {
 }
 
 impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
-    /// Looks for the published checkpoints, and whether they are whole, as far as can be told without reading their chunks.
+    /// Looks for the published checkpoints, and whether they are whole, as far as can be told without reading their chunks. What the
+    /// device cannot read now is not broken: it may be read the next time, and what is broken is forgotten.
     pub(crate) fn find_checkpoints(&self) -> Result<(), Error> {
         let mut checkpoints = lock(&self.checkpoints);
         for key in self.backend.keys(Space::Checkpoint, 0..=u64::MAX, usize::MAX)? {
-            let record = self.backend.get(key).ok().flatten().and_then(|value| Published::decode(&value));
-            let found = record.and_then(|record| Some((record, self.stored_manifest(&record.root)?)));
-            match found {
-                Some((record, manifest)) if manifest.seq_no == key.number && self.is_complete(&manifest)? => {
-                    checkpoints.insert(&record, manifest);
+            match self.found(key) {
+                Ok(Some((record, manifest))) => _ = checkpoints.insert(&record, manifest),
+                Err(error) if !error.is_damage() && self.config.recovery == RecoveryPolicy::Refuse => {
+                    return Err(error);
                 }
                 _ => checkpoints.broken.push(key.number),
             }
@@ -111,9 +112,21 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         Ok(())
     }
 
-    pub(crate) fn stored_manifest(&self, root: &[u8; 32]) -> Option<RawManifest> {
-        let bytes = self.backend.chunk(root).ok().flatten()?;
-        RawManifest::decode(&bytes).filter(|_| D::of(&[&bytes]).bytes() == *root)
+    /// A published checkpoint; `None`: it is not whole.
+    fn found(&self, key: Key) -> Result<Option<(Published, RawManifest)>, Error> {
+        let Some(record) = self.backend.get(key)?.and_then(|value| Published::decode(&value)) else { return Ok(None) };
+        let Some(manifest) = self.stored_manifest(&record.root)? else { return Ok(None) };
+        let whole = manifest.seq_no == key.number && self.is_complete(&manifest)?;
+        Ok(whole.then_some((record, manifest)))
+    }
+
+    /// The manifest of this digest; `None`: it is not here, or is another one.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub(crate) fn stored_manifest(&self, root: &[u8; 32]) -> Result<Option<RawManifest>, Error> {
+        let Some(bytes) = self.backend.chunk(root)? else { return Ok(None) };
+        Ok(RawManifest::decode(&bytes).filter(|_| D::of(&[&bytes]).bytes() == *root))
     }
 
     fn is_complete(&self, manifest: &RawManifest) -> Result<bool, Error> {
@@ -143,30 +156,53 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         self.backend.put_chunk(digest, bytes)
     }
 
-    /// Publishes a manifest whose chunks are durable, with what else is to change with it.
-    pub(crate) fn publish(&self, manifest: RawManifest, also: Vec<Op>) -> Result<CheckpointInfo<D>, Error> {
+    /// Publishes a manifest whose chunks are durable, and ends the installation of it or of an older one. Where decisions up to it are
+    /// missing, what comes next has no beginning but the checkpoint: the log is based at it.
+    pub(crate) fn publish(&self, manifest: RawManifest) -> Result<CheckpointInfo<D>, Error> {
         let bytes = manifest.encode();
         let root = D::of(&[&bytes]).bytes();
         self.keep_chunk(&root, &bytes)?;
         self.backend.sync_chunks()?;
         let seq_no = manifest.seq_no;
-        let published = Published {
+        let mut published = Published {
             root,
             bytes: manifest.bytes(),
             chunks: manifest.chunks.len() as u64,
             millis: self.millis(),
-            total: lock(&self.tip).total,
+            total: 0,
         };
-        let mut ops = vec![Op::Put(Key::new(Space::Checkpoint, seq_no), published.encode().into())];
-        ops.extend(also);
-        let completion = {
-            let _tip = lock(&self.tip);
-            self.backend.write(&ops, Urgency::Now)?
+        let pending = self.pending_root()?.is_some();
+        let ended = pending && self.pending_install()?.is_none_or(|pending| pending.seq_no() <= seq_no);
+        let (completion, gap) = {
+            let mut tip = lock(&self.tip);
+            loop {
+                let frontier = self.frontier(&mut tip)?;
+                let begins = tip.begins_by(seq_no.saturating_add(1));
+                let gap = !begins || frontier.is_none_or(|frontier| frontier < seq_no);
+                published.total = tip.total;
+                let mut ops = vec![Op::Put(Key::new(Space::Checkpoint, seq_no), published.encode().into())];
+                ops.extend(ended.then_some(Op::Remove(PENDING.space, PENDING.number..=PENDING.number)));
+                ops.extend(gap.then(|| self.head_op(Some(seq_no))));
+                if let Some(completion) = self.backend.write_in(tip.epoch, &ops, Urgency::Now)? {
+                    break (completion, gap);
+                }
+            }
         };
         completion.wait()?;
+        if gap {
+            lock(&self.tip).rebase(seq_no);
+        }
         let mut checkpoints = lock(&self.checkpoints);
         checkpoints.broken.retain(|broken| *broken != seq_no);
         Ok(checkpoints.insert(&published, manifest))
+    }
+
+    /// Removes what a checkpoint that was just published has made invisible, and forgets old ones.
+    pub(crate) fn tidy(&self, seq_no: SeqNo) -> Result<(), Error> {
+        if self.base() == Some(seq_no) {
+            self.remove_upto(seq_no)?;
+        }
+        self.forget_old()
     }
 
     /// Forgets all but the newest checkpoints, and gives back what only they had.
@@ -198,7 +234,10 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         }
         if let Some(pending) = self.pending_root()? {
             live.insert(pending);
-            let manifest = self.stored_manifest(&pending);
+            let manifest = match self.stored_manifest(&pending) {
+                Err(error) if !error.is_damage() => return Err(error),
+                manifest => manifest.ok().flatten(),
+            };
             live.extend(manifest.iter().flat_map(|manifest| manifest.chunks.iter().map(|(digest, _)| *digest)));
         }
         self.backend.retain_chunks(&live)
@@ -295,7 +334,7 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
 impl<D: Digest, S: State, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
     /// Writes a checkpoint of the state after a decision, and publishes it: durable when this returns. Appends go on meanwhile;
     /// the state must not change until it is written. Then old checkpoints are forgotten, and the log is compacted, as the options
-    /// say.
+    /// say. Where decisions up to it are missing, those before it are given up: the state has them, and the log goes on behind it.
     ///
     /// Memory: a few chunks, beside the list of digests.
     ///
@@ -321,10 +360,10 @@ impl<D: Digest, S: State, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         if let Some((info, known)) = known {
             return if *known == manifest { Ok(info) } else { Err(Error::Conflict { what: "checkpoint", seq_no }) };
         }
-        let info = self.publish(manifest, Vec::new())?;
+        let info = self.publish(manifest)?;
         // The checkpoint is durable, whatever becomes of the rest, which is tried again with the next one.
         let tidied = self
-            .forget_old()
+            .tidy(seq_no)
             .and_then(|()| if self.config.retention.compact { self.compact_by_policy() } else { Ok(None) });
         lock(&self.tip).housekeeping = tidied.err();
         Ok(info)

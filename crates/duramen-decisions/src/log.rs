@@ -57,7 +57,7 @@ pub(crate) struct Tip {
     /// The first stored decision, where there is no base.
     first: Option<SeqNo>,
     /// The backend's epoch that this holds for.
-    epoch: u64,
+    pub epoch: u64,
     /// Bytes of all decisions so far.
     pub total: u64,
     /// The number that an instance's next message gets.
@@ -72,8 +72,17 @@ pub(crate) struct Tip {
 impl Tip {
     /// Nothing is kept up to this one any more.
     pub fn rebase(&mut self, base: SeqNo) {
+        if !self.begins_by(base.saturating_add(1)) {
+            // What is stored lies behind a hole from now on.
+            self.frontier = None;
+        }
         self.base = self.base.max(Some(base));
         self.messages.retain(|seq_no, _| *seq_no > base);
+    }
+
+    /// Whether decisions are counted from this one, or from one before it. Asked after the frontier was.
+    pub fn begins_by(&self, seq_no: SeqNo) -> bool {
+        self.base.is_some() || self.first.is_some_and(|first| first <= seq_no)
     }
 }
 
@@ -246,19 +255,24 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
             .map(|item| if let Item::Decision(_, bytes) = item { D::of(&[bytes]).bytes() } else { [0; 32] })
             .collect();
         let millis = self.now_millis();
-        let mut tip = lock(&self.tip);
-        // Also notices what was refused since.
-        self.frontier(&mut tip)?;
-        let mut own = Pending { total: tip.total, ..Pending::default() };
-        for (item, digest) in batch.items.iter().zip(digests) {
-            self.check(&mut tip, item, digest, millis, &mut own)?;
-        }
-        if own.ops.is_empty() {
-            // All of it is there; what follows it is durable only when it is, too.
-            own.ops.push(self.head_op(tip.base));
-        }
         let urgency = if batch.urgent { Urgency::Now } else { Urgency::Policy };
-        let completion = self.backend.write(&own.ops, urgency)?;
+        let mut tip = lock(&self.tip);
+        let (own, completion) = loop {
+            // Also notices what was refused since.
+            self.frontier(&mut tip)?;
+            let mut own = Pending { total: tip.total, ..Pending::default() };
+            for (item, digest) in batch.items.iter().zip(&digests) {
+                self.check(&mut tip, item, *digest, millis, &mut own)?;
+            }
+            if own.ops.is_empty() {
+                // All of it is there; what follows it is durable only when it is, too.
+                own.ops.push(self.head_op(tip.base));
+            }
+            // What was found to be there already may have been refused by now: then it is looked at again.
+            if let Some(completion) = self.backend.write_in(tip.epoch, &own.ops, urgency)? {
+                break (own, completion);
+            }
+        };
         tip.total = own.total;
         tip.messages.extend(own.messages);
         for (seq_no, (_, bytes)) in own.decisions {
@@ -474,28 +488,38 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         {
             let mut tip = lock(&self.tip);
             if tip.base.is_some_and(|base| base >= upto) {
-                return Ok(());
+                drop(tip);
+                // It may have stopped half-way, as for want of room.
+                self.remove_upto(upto)?;
+                return self.backend.collect();
             }
-            let mut ops = vec![self.head_op(Some(upto))];
-            // Memberships are kept from that of the oldest checkpoint on.
-            let known = oldest.map_or(Ok(None), |oldest| self.backend.last(Space::Membership, oldest))?;
-            if let Some(last) = known.and_then(|key| key.number.checked_sub(1)) {
-                ops.push(Op::Remove(Space::Membership, 0..=last));
+            loop {
+                self.frontier(&mut tip)?;
+                let mut ops = vec![self.head_op(Some(upto))];
+                // Memberships are kept from that of the oldest checkpoint on.
+                let known = oldest.map_or(Ok(None), |oldest| self.backend.last(Space::Membership, oldest))?;
+                if let Some(last) = known.and_then(|key| key.number.checked_sub(1)) {
+                    ops.push(Op::Remove(Space::Membership, 0..=last));
+                }
+                if self.backend.write_in(tip.epoch, &ops, Urgency::Policy)?.is_some() {
+                    break;
+                }
             }
-            drop(self.backend.write(&ops, Urgency::Policy)?);
             tip.rebase(upto);
         }
         self.remove_upto(upto)?;
         self.backend.collect()
     }
 
-    /// Removes what the base has made invisible, piece by piece.
+    /// Removes what the base has made invisible, piece by piece. Each piece says the base again: that which said it first may have
+    /// been refused meanwhile, and a removal without it would be a hole.
     pub(crate) fn remove_upto(&self, upto: SeqNo) -> Result<(), Error> {
         for space in [Space::Decision, Space::Proof, Space::Message] {
             while let Some(first) = self.backend.keys(space, 0..=upto, 1)?.first().map(|key| key.number) {
                 let last = upto.min(first.saturating_add(REMOVED_AT_ONCE - 1));
                 let tip = lock(&self.tip);
-                drop(self.backend.write(&[Op::Remove(space, 0..=last)], Urgency::Policy)?);
+                let ops = [self.head_op(tip.base), Op::Remove(space, 0..=last)];
+                drop(self.backend.write(&ops, Urgency::Policy)?);
                 drop(tip);
             }
         }
@@ -545,7 +569,8 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         let end = self.frontier(&mut tip)?;
         let first = match (seq_no, tip.base) {
             (Some(seq_no), Some(upto)) if seq_no < upto => return Err(Error::Compacted { seq_no, upto }),
-            (Some(seq_no), _) => seq_no.checked_add(1),
+            // Those that are stored may all come later.
+            (Some(seq_no), _) => seq_no.checked_add(1).filter(|next| tip.begins_by(*next)),
             (None, Some(upto)) => return Err(Error::Compacted { seq_no: 0, upto }),
             (None, None) => tip.first,
         };

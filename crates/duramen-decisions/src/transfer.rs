@@ -94,7 +94,12 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
     /// The backend's.
     pub fn pending_install(&self) -> Result<Option<Manifest<D>>, Error> {
         let Some(root) = self.pending_root()? else { return Ok(None) };
-        Ok(self.stored_manifest(&root).map(|raw| Manifest { raw, root: D::from_bytes(root) }))
+        let manifest = match self.stored_manifest(&root) {
+            Err(error) if !error.is_damage() => return Err(error),
+            // It has to come again from whoever has it.
+            manifest => manifest.ok().flatten(),
+        };
+        Ok(manifest.map(|raw| Manifest { raw, root: D::from_bytes(root) }))
     }
 
     /// Begins to install a checkpoint, or goes on with it: chunks that are here already are not missing. One at a time; no
@@ -163,7 +168,7 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Install<'_, D, S, CL, B> {
     }
 
     /// Publishes the checkpoint, durable when this returns. Where decisions up to it are missing, those before it are given up:
-    /// the state has them.
+    /// the state has them. Whether their room was given back: [`Log::housekeeping`].
     ///
     /// # Errors
     /// [`Error::Incomplete`]: chunks are missing. The log is as it was.
@@ -174,21 +179,10 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Install<'_, D, S, CL, B> {
         }
         let Install { log, manifest, _writing } = self;
         let seq_no = manifest.seq_no();
-        let gap = {
-            let mut tip = lock(&log.tip);
-            log.frontier(&mut tip)?.is_none_or(|frontier| frontier < seq_no)
-        };
-        let mut also = vec![Op::Remove(PENDING.space, PENDING.number..=PENDING.number)];
-        if gap {
-            also.push(log.head_op(Some(seq_no)));
-        }
-        let info = log.publish(manifest.raw, also)?;
-        if gap {
-            lock(&log.tip).rebase(seq_no);
-            log.remove_upto(seq_no)?;
-        }
-        log.forget_old()?;
-        log.backend.collect()?;
+        let info = log.publish(manifest.raw)?;
+        // The checkpoint is durable, whatever becomes of the rest, which is tried again with the next one.
+        let tidied = log.tidy(seq_no).and_then(|()| log.backend.collect());
+        lock(&log.tip).housekeeping = tidied.err();
         Ok(info)
     }
 

@@ -163,6 +163,15 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Nothing of it is stored.
     fn write(&self, ops: &[Op], urgency: Urgency) -> Result<Completion, Error>;
+    /// As [`Backend::write`], unless the epoch is another one by now: `None`, and nothing of it is stored. What was looked at before
+    /// this write may be there no more.
+    ///
+    /// # Errors
+    /// As [`Backend::write`].
+    fn write_in(&self, epoch: u64, ops: &[Op], urgency: Urgency) -> Result<Option<Completion>, Error> {
+        // Where nothing is ever refused after it was taken there is one epoch.
+        if epoch == self.epoch() { self.write(ops, urgency).map(Some) } else { Ok(None) }
+    }
     /// Grows with each write that was taken and then refused, as for want of room, so that it is visible no more.
     fn epoch(&self) -> u64 {
         0

@@ -252,3 +252,54 @@ on_each_backend!(a_replica_is_brought_back_whole_or_in_part, |log, open| {
     assert_eq!((replica.safety, replica.membership), (Some("view 4".into()), None));
     assert!(log.recover(&What::Decisions(3..=14), 100, &mut Recovered::default()).is_err(), "they are gone");
 });
+
+// A replica without a log took decisions from the present while it installed a checkpoint of the past. They were taken to reach up to
+// the present without a hole, and what should have come behind the checkpoint was told to be compacted. Found by the campaign.
+on_each_backend!(decisions_from_far_ahead_stand_behind_a_hole, |log, open| {
+    let donor = files(&SimDisk::new(3));
+    donor.store_checkpoint(50, &state(9000, 4)).unwrap();
+    for seq_no in [80, 81] {
+        log.store_decision(seq_no, &decision(seq_no)).unwrap().wait().unwrap();
+    }
+    assert_eq!(log.last_contiguous().unwrap(), Some(81), "counted from the first one");
+    assert_eq!(log.retrieve_decisions_after(Some(50)).unwrap().count(), 0, "51 is not there");
+    let install = log.begin_install(donor.manifest(50).unwrap()).unwrap();
+    for (digest, _) in install.missing().unwrap() {
+        install.put(digest, &donor.chunk(digest).unwrap().unwrap()).unwrap();
+    }
+    install.finish().unwrap();
+    assert_eq!((log.base(), log.last_contiguous().unwrap()), (Some(50), Some(50)));
+    assert_eq!(log.retrieve_decisions_after(Some(50)).unwrap().count(), 0);
+    drop(log);
+    let log = open();
+    assert_eq!((log.base(), log.last_contiguous().unwrap()), (Some(50), Some(50)));
+    assert_eq!(log.retrieve_decisions_after(Some(50)).unwrap().count(), 0);
+    assert_eq!(log.recovery_information().holes, [51..=79]);
+    for seq_no in 51..80 {
+        log.store_decision(seq_no, &decision(seq_no)).unwrap().wait().unwrap();
+    }
+    assert_eq!(log.last_contiguous().unwrap(), Some(81));
+});
+
+// A state came by another way than an installation, was stored as a checkpoint of a decision that the log did not reach, and the
+// decisions behind it never came out again. An installation that it made needless stayed pending for ever, with its chunks.
+on_each_backend!(the_log_goes_on_behind_a_checkpoint_that_it_did_not_reach, |log, open| {
+    let donor = files(&SimDisk::new(3));
+    donor.store_checkpoint(45, &state(9000, 4)).unwrap();
+    for seq_no in 1..=20 {
+        log.store_decision(seq_no, &decision(seq_no)).unwrap().wait().unwrap();
+    }
+    drop(log.begin_install(donor.manifest(45).unwrap()).unwrap());
+    log.store_checkpoint(50, &state(9000, 5)).unwrap();
+    assert_eq!(log.pending_install().unwrap(), None, "nobody could finish it");
+    for seq_no in 51..=53 {
+        log.store_decision(seq_no, &decision(seq_no)).unwrap().wait().unwrap();
+    }
+    assert_eq!((log.base(), log.last_contiguous().unwrap()), (Some(50), Some(53)));
+    drop(log);
+    let log = open();
+    let mut replica = Recovered::default();
+    assert_eq!(log.recover(&What::Everything, 10, &mut replica).unwrap(), Some(53));
+    assert_eq!(replica.batches, vec![vec![51, 52, 53]]);
+    assert!(log.recovery_information().holes.is_empty() && log.recovery_information().pending_install.is_none());
+});

@@ -2,7 +2,7 @@
 
 use duramen_decisions::backend::memory::MemoryKv;
 use duramen_decisions::{Batch, Certainty, Error, LostRange, PersistentLog as _, RecoveryPolicy};
-use duramen_journal::disk::sim::SimDisk;
+use duramen_journal::disk::sim::{Crash, Effect, Fault, Operation, SimDisk, errno};
 
 use crate::{FOLDER, Files, config, decision, files, memory};
 
@@ -116,4 +116,46 @@ fn a_value_that_was_changed_or_moved_is_never_given() {
     assert_eq!(all.next().unwrap().unwrap().0, 2);
     let range = LostRange { first: 3, last: None, certainty: Certainty::Possible };
     assert_eq!(range.to_string(), "decisions from 3 on may be lost");
+}
+
+/// A manifest could not be read once, while the log was opened: its checkpoint was told to be broken, and forgotten for good with
+/// the next one. Likewise a record that could not be read was left out as if it had never been. Found by the campaign.
+#[test]
+fn what_cannot_be_read_once_is_not_lost() {
+    let disk = SimDisk::new(23);
+    let mut own = config(&disk);
+    own.journal.tail_cache_bytes = 0;
+    let log = Files::new(own.clone()).unwrap();
+    log.store_checkpoint(1, &vec![1; 9000]).unwrap();
+    for seq_no in 2..60 {
+        log.store_batch(Batch::new().decision(seq_no, &decision(seq_no)).safety(&decision(seq_no)))
+            .unwrap()
+            .wait()
+            .unwrap();
+    }
+    log.store_checkpoint(2, &vec![2; 9000]).unwrap();
+    log.invalidate(30).unwrap().wait().unwrap();
+    let disk = disk.reboot(Crash::KeepAll);
+    let mut refused = 0;
+    for skipped in 0..200 {
+        let disk = disk.kill();
+        let own = duramen_decisions::PersistentLogConfig { world: disk.world(), ..own.clone() };
+        disk.fault(Fault::new(Effect::Error(errno::EIO)).on(Operation::Read).skip(skipped).times(1 + skipped % 7));
+        let log = match Files::new(own.clone()) {
+            Ok(log) => log,
+            Err(error) => {
+                assert!(!matches!(error, Error::Damaged(_)), "{error}");
+                refused += 1;
+                disk.clear_faults();
+                Files::new(own).unwrap()
+            }
+        };
+        disk.clear_faults();
+        assert_eq!(log.recovery_information().damage, None, "the read after {skipped}");
+        assert_eq!(log.checkpoints().iter().map(|own| own.seq_no).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(log.last_contiguous().unwrap(), Some(29), "the read after {skipped}");
+        assert_eq!(log.retrieve_safety().unwrap(), Some(decision(59)));
+        assert_eq!((log.retrieve_decision(30).unwrap(), log.last_decision().unwrap()), (None, Some(59)));
+    }
+    assert!(refused > 5, "{refused}");
 }

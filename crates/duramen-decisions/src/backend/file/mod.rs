@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use duramen_journal::{
@@ -94,18 +94,28 @@ impl FileBackend {
         let (journal, report) = Journal::open_with(&config.log_dir, &options_of(config), config.world.clone())?;
         let mut index = Index::default();
         let mut opened = opened_of(&report);
+        let mut damaged = Vec::new();
         for info in journal.segments() {
-            // A damaged record is told when it is read.
             let scan = |visit: &mut dyn FnMut(Sequence, Option<Change>)| {
                 let mut scan = journal.scan(info.first..info.next);
                 while let Some(record) = scan.next_borrowed() {
-                    let Ok(record) = record else { continue };
-                    visit(record.sequence, changed(record.log, record.kind, record.payload, record.sequence)?);
+                    match record {
+                        Ok(record) => {
+                            visit(record.sequence, changed(record.log, record.kind, record.payload, record.sequence)?);
+                        }
+                        Err(JournalError::InGap { .. }) => {}
+                        Err(error @ JournalError::DamagedRecord(_)) => damaged.push(error.to_string()),
+                        // What cannot be read now may be a removal, or the newest vote: without it nothing is served.
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 Ok(())
             };
             fill(&mut index, &info, &report, &mut opened.lost, scan)?;
         }
+        // Nobody knows what they were.
+        opened.open_end |= !damaged.is_empty();
+        opened.places.append(&mut damaged);
         let packs = Packs::open(config.world.disk.clone(), &config.log_dir, config.compression)?;
         let state = State { index, epoch: journal.epoch(), ..State::default() };
         Ok(FileBackend { journal, packs, state: Mutex::new(state), collecting: Mutex::new(()), opened })
@@ -132,8 +142,16 @@ impl FileBackend {
         }
     }
 
-    fn append(&self, state: &mut State, ops: &[Op], urgency: Urgency) -> Result<Completion, Error> {
-        self.settle(state);
+    /// The state, with what was refused taken back.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let mut state = lock(&self.state);
+        self.settle(&mut state);
+        state
+    }
+
+    /// Appends to a settled state. `None`: something was taken back first, and nothing is appended.
+    fn append(&self, state: &mut State, ops: &[Op], urgency: Urgency) -> Result<Option<Completion>, Error> {
+        let refusals = state.refusals;
         let small = |op: &Op| match op {
             Op::Put(key, _) => matches!(key.space, Space::Own | Space::Safety),
             Op::PutParts(..) => false,
@@ -164,6 +182,10 @@ impl FileBackend {
         let appended = match self.journal.append_drain(&mut state.batch, how) {
             Err(JournalError::StaleEpoch { .. }) => {
                 self.settle(state);
+                if state.refusals != refusals {
+                    state.batch.clear();
+                    return Ok(None);
+                }
                 let how = Append { epoch: Some(state.epoch), ..how };
                 self.journal.append_drain(&mut state.batch, how)
             }
@@ -182,7 +204,7 @@ impl FileBackend {
             };
             state.undo.push_back((sequence, undo));
         }
-        Ok(Completion::of(ticket))
+        Ok(Some(Completion::of(ticket)))
     }
 
     fn read(&self, key: Key, sequence: Sequence) -> Result<Bytes, Error> {
@@ -258,28 +280,33 @@ impl Backend for FileBackend {
         if ops.is_empty() {
             return Ok(Completion::done());
         }
-        self.append(&mut lock(&self.state), ops, urgency)
+        let mut state = self.settled();
+        loop {
+            if let Some(completion) = self.append(&mut state, ops, urgency)? {
+                return Ok(completion);
+            }
+        }
+    }
+
+    fn write_in(&self, epoch: u64, ops: &[Op], urgency: Urgency) -> Result<Option<Completion>, Error> {
+        let mut state = self.settled();
+        if state.refusals == epoch { self.append(&mut state, ops, urgency) } else { Ok(None) }
     }
 
     fn epoch(&self) -> u64 {
-        let mut state = lock(&self.state);
-        self.settle(&mut state);
-        state.refusals
+        self.settled().refusals
     }
 
     fn get(&self, key: Key) -> Result<Option<Bytes>, Error> {
-        let find = || lock(&self.state).index.get(key);
+        let find = || self.settled().index.get(key);
         let Some(sequence) = find() else { return Ok(None) };
         match self.read(key, sequence) {
             // It was moved, or removed and given back, or refused, meanwhile.
-            Err(error) => {
-                self.settle(&mut lock(&self.state));
-                match find() {
-                    Some(now) if now != sequence => self.read(key, now).map(Some),
-                    None => Ok(None),
-                    Some(_) => Err(error),
-                }
-            }
+            Err(error) => match find() {
+                Some(now) if now != sequence => self.read(key, now).map(Some),
+                None => Ok(None),
+                Some(_) => Err(error),
+            },
             read => read.map(Some),
         }
     }
@@ -287,7 +314,7 @@ impl Backend for FileBackend {
     /// Records that lie close together are read in one walk.
     fn get_many(&self, keys: &[Key]) -> Vec<Result<Option<Bytes>, Error>> {
         let places: Vec<Option<Sequence>> = {
-            let state = lock(&self.state);
+            let state = self.settled();
             keys.iter().map(|key| state.index.get(*key)).collect()
         };
         let known = || places.iter().copied().flatten();
@@ -316,15 +343,15 @@ impl Backend for FileBackend {
     }
 
     fn contains(&self, key: Key) -> Result<bool, Error> {
-        Ok(lock(&self.state).index.get(key).is_some())
+        Ok(self.settled().index.get(key).is_some())
     }
 
     fn keys(&self, space: Space, numbers: RangeInclusive<u64>, max: usize) -> Result<Vec<Key>, Error> {
-        Ok(lock(&self.state).index.keys(space, numbers, max))
+        Ok(self.settled().index.keys(space, numbers, max))
     }
 
     fn last(&self, space: Space, upto: u64) -> Result<Option<Key>, Error> {
-        Ok(lock(&self.state).index.last(space, upto))
+        Ok(self.settled().index.last(space, upto))
     }
 
     fn sync(&self) -> Result<(), Error> {
@@ -336,8 +363,7 @@ impl Backend for FileBackend {
     fn collect(&self) -> Result<(), Error> {
         let _collecting = lock(&self.collecting);
         let (bulk, end, refusals) = {
-            let mut state = lock(&self.state);
-            self.settle(&mut state);
+            let state = self.settled();
             let end = self.journal.appended() + 1;
             (state.index.oldest(&[Space::Decision, Space::Proof]).unwrap_or(end), end, state.refusals)
         };
@@ -355,7 +381,8 @@ impl Backend for FileBackend {
                     continue;
                 };
                 let value = self.read(key, sequence)?;
-                let mut state = lock(&self.state);
+                let mut state = self.settled();
+                // If something is taken back now, nothing goes below.
                 if state.index.get(key) == Some(sequence) {
                     drop(self.append(&mut state, &[Op::Put(key, value)], Urgency::Policy)?);
                 }
@@ -364,8 +391,7 @@ impl Backend for FileBackend {
         // The removals that this builds on, and what was written again, are durable before anything goes; if something of it was
         // refused, nothing goes.
         self.journal.sync()?;
-        let mut state = lock(&self.state);
-        self.settle(&mut state);
+        let state = self.settled();
         let oldest = state.index.oldest(&Space::ALL).unwrap_or(end);
         let whole = state.refusals == refusals;
         drop(state);
@@ -458,5 +484,43 @@ impl Observer for Summer {
 
     fn checkpoint(&mut self) -> Option<(LogNumber, u8, Vec<u8>)> {
         None
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use duramen_journal::SyncPolicy;
+    use duramen_journal::disk::sim::SimDisk;
+
+    /// A batch was checked against a decision that was there already, the decision was refused for want of room, and then the batch
+    /// was stored without it, and acknowledged. Found by reading.
+    #[test]
+    fn what_was_looked_at_before_a_refusal_is_looked_at_again() {
+        let disk = SimDisk::new(3);
+        let mut config = PersistentLogConfig::new("/log");
+        (config.world, config.sync_policy, config.max_segment_size) = (disk.world(), SyncPolicy::Never, 64 << 10);
+        let backend = FileBackend::open(&config).unwrap();
+        let key = |number| Key::new(Space::Decision, number);
+        let put = |number, bytes: usize| Op::Put(key(number), vec![7; bytes].into());
+        backend.write(&[put(1, 10)], Urgency::Now).unwrap().wait().unwrap();
+        disk.set_capacity(Some(disk.used()));
+        let mut seen = backend.epoch();
+        for number in 2.. {
+            seen = backend.epoch();
+            drop(backend.write(&[put(number, 15_000)], Urgency::Policy));
+            assert!(number < 100, "the disk is full");
+            if backend.sync().is_err() {
+                assert_eq!(backend.last(Space::Decision, u64::MAX).unwrap(), Some(key(number - 1)), "and not shown");
+                break;
+            }
+        }
+        disk.set_capacity(None);
+        assert!(backend.write_in(seen, &[put(500, 10)], Urgency::Now).unwrap().is_none());
+        assert_eq!(backend.get(key(500)).unwrap(), None);
+        let now = backend.epoch();
+        backend.write_in(now, &[put(500, 10)], Urgency::Now).unwrap().unwrap().wait().unwrap();
+        assert!(backend.contains(key(500)).unwrap());
     }
 }
