@@ -85,9 +85,14 @@ impl Instance {
         self.attested.insert(from, (digest, proof));
     }
 
-    /// A replica's own votes: those that are durable.
-    pub fn said(&self, me: ReplicaId) -> (Option<(View, Hash)>, Option<(View, Hash)>) {
-        (self.prepares.get(&me).copied(), self.commits.get(&me).copied())
+    /// What a replica accepted last, as far as it is durable or was heard.
+    pub fn prepare_of(&self, replica: ReplicaId) -> Option<(View, Hash)> {
+        self.prepares.get(&replica).copied()
+    }
+
+    /// What a replica wants committed.
+    pub fn commit_of(&self, replica: ReplicaId) -> Option<(View, Hash)> {
+        self.commits.get(&replica).copied()
     }
 
     fn supporters(&self, votes: &Votes, view: View, digest: Hash) -> BTreeSet<ReplicaId> {

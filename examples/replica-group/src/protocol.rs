@@ -431,15 +431,14 @@ impl Core {
             self.effects.extend(change.map(|change| Effect::Say(None, Wire::ViewChange(change))));
         }
         let seq_no = self.instance.seq_no;
-        let (prepare, commit) = self.instance.said(self.me);
-        if let Some((view, digest)) = prepare {
+        if let Some((view, digest)) = self.instance.prepare_of(self.me) {
             let again = match self.instance.contents.get(&digest).filter(|_| primary(view) == self.me) {
                 Some(decision) => Wire::PrePrepare(view, seq_no, decision.clone()),
                 None => Wire::Prepare(Vote { view, seq_no, digest }),
             };
             self.effects.push(Effect::Say(None, again));
         }
-        if let Some((view, digest)) = commit {
+        if let Some((view, digest)) = self.instance.commit_of(self.me) {
             self.effects.push(Effect::Say(None, Wire::Commit(Vote { view, seq_no, digest })));
         }
     }

@@ -119,3 +119,37 @@ impl State for KeyValues {
         Ok(KeyValues { values, answers })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Command, Layer};
+    use duramen_decisions::backend::kv::KvBackend;
+    use duramen_decisions::backend::memory::MemoryKv;
+    use duramen_decisions::{Log, PersistentLog as _, PersistentLogConfig};
+
+    fn put(state: &mut KeyValues, number: u64) -> Vec<(u64, Answer)> {
+        let command = Command { client: 1, number, key: format!("key {number:06}"), value: "v".repeat(100) };
+        state.apply(number, &Decision { commands: vec![command] })
+    }
+
+    #[test]
+    fn a_put_changes_one_part_of_a_checkpoint() {
+        let mut config = PersistentLogConfig::new("/nowhere");
+        config.chunk_size = 16 << 10;
+        let backend = KvBackend::new(MemoryKv::default(), &config).unwrap();
+        let log = Log::<Blake3, KeyValues, Layer, _>::on(backend, config).unwrap();
+        let mut state = KeyValues::default();
+        (1..=5000).for_each(|number| _ = put(&mut state, number));
+        log.store_checkpoint(5000, &state).unwrap();
+        let before = log.stats().backend.stored_bytes;
+        assert_eq!(put(&mut state, 5001), [(1, Answer { number: 5001, seq_no: 5001 })]);
+        log.store_checkpoint(5001, &state).unwrap();
+        let more = log.stats().backend.stored_bytes - before;
+        assert!(more < before / 10, "{more} bytes more than {before}");
+        assert_eq!(log.retrieve_last_checkpoint().unwrap(), Some((5001, state.clone())));
+        let digest = state.digest();
+        assert_eq!(put(&mut state, 7), [(1, Answer { number: 5001, seq_no: 5001 })], "it was executed before");
+        assert_eq!(state.digest(), digest);
+    }
+}

@@ -1,6 +1,7 @@
 //! A group that is killed again and again. Owns the processes it starts, and the verdict: every acknowledged put is in every
 //! replica, and all states are the same, as the replicas say it and as their logs do.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use duramen_decisions::{Blake3, Digest as _, SeqNo};
+use duramen_decisions::{Blake3, Digest as _, PersistentLog as _, SeqNo};
 
 use crate::check;
 use crate::replica::{Recovered, options};
@@ -36,13 +37,21 @@ pub struct Torture {
     pub dir: Option<PathBuf>,
 }
 
-/// Numbers that a seed decides.
+/// Numbers that a seed decides: SplitMix64 (Steele, Lea and Flood, 2014).
 struct Chance(u64);
 
 impl Chance {
     fn between(&mut self, first: u64, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        first + (self.0 >> 33) % (end - first)
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        first + (mixed ^ (mixed >> 31)) % (end - first)
+    }
+
+    /// All replicas, in some order.
+    fn order(&mut self) -> Vec<usize> {
+        let mut rest: Vec<usize> = (0..REPLICAS).collect();
+        (0..REPLICAS).map(|_| rest.swap_remove(self.between(0, rest.len() as u64) as usize)).collect()
     }
 }
 
@@ -136,26 +145,34 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Kills for as long as was asked; returns which replica lost its folder.
+    /// Kills for as long as was asked: each replica once, then all at once, then each again in another order. Returns which replica
+    /// lost its folder.
     fn torment(&mut self) -> anyhow::Result<Option<usize>> {
         let mut chance = Chance(self.torture.seed);
         let begun = Instant::now();
         let end = Duration::from_secs(self.torture.seconds);
         let mut deleted = None;
         while begun.elapsed() < end {
-            thread::sleep(Duration::from_millis(chance.between(200, 900)));
-            self.check_running()?;
-            let first = chance.between(0, REPLICAS as u64) as usize;
-            let all = chance.between(0, 8) == 0;
-            let victims: Vec<usize> = if all { (0..REPLICAS).collect() } else { vec![first] };
-            victims.iter().for_each(|id| self.kill(*id));
-            if deleted.is_none() && begun.elapsed() >= end / 2 {
-                std::fs::remove_dir_all(self.folder(first))?;
-                deleted = Some(first);
+            let mut rounds: Vec<Vec<usize>> = chance.order().into_iter().map(|id| vec![id]).collect();
+            if self.torture.mode != "none" {
+                // A group that waits for no disk lives as long as enough of its processes.
+                rounds.push((0..REPLICAS).collect());
             }
-            // Often longer than the others wait for a primary.
-            thread::sleep(Duration::from_millis(chance.between(0, 1500)));
-            victims.into_iter().try_for_each(|id| self.start(id, false))?;
+            for victims in rounds {
+                thread::sleep(Duration::from_millis(chance.between(200, 800)));
+                if begun.elapsed() >= end {
+                    break;
+                }
+                self.check_running()?;
+                victims.iter().for_each(|id| self.kill(*id));
+                if deleted.is_none() && victims.len() == 1 && begun.elapsed() >= end / 2 {
+                    std::fs::remove_dir_all(self.folder(victims[0]))?;
+                    deleted = Some(victims[0]);
+                }
+                // Often longer than the others wait for a primary.
+                thread::sleep(Duration::from_millis(chance.between(0, 1500)));
+                victims.into_iter().try_for_each(|id| self.start(id, false))?;
+            }
         }
         Ok(deleted)
     }
@@ -166,10 +183,21 @@ impl Group<'_> {
     }
 }
 
-/// What a log that was opened again has.
-fn recovered(folder: &Path) -> anyhow::Result<(SeqNo, Hash)> {
-    let recovered = Recovered::of(&Log::new(options(folder))?)?;
-    Ok((recovered.executed.seq_no, recovered.executed.state.digest()))
+/// Opens a log again, and compares: its state with that of all, its decisions with those that the logs before it have.
+fn check_log(folder: &Path, all: (SeqNo, Hash), decisions: &mut BTreeMap<SeqNo, Hash>) -> anyhow::Result<()> {
+    let log = Log::new(options(folder))?;
+    let executed = Recovered::of(&log)?.executed;
+    let found = (executed.seq_no, executed.state.digest());
+    ensure!(found == all, "the log has another state: {found:?}");
+    for own in log.retrieve_decisions_after(log.base())? {
+        let (seq_no, decision) = own?;
+        let known = *decisions.entry(seq_no).or_insert_with(|| decision.digest());
+        ensure!(known == decision.digest(), "another decision {seq_no}");
+        let proof = log.retrieve_proof(seq_no)?.with_context(|| format!("decision {seq_no} has no proof"))?;
+        ensure!(proof.shows(&decision), "the proof of decision {seq_no} shows nothing: {proof:?}");
+    }
+    ensure!(log.retrieve_configuration(all.0)?.is_some(), "the membership is missing");
+    Ok(())
 }
 
 /// Does it; returns a line about it.
@@ -216,9 +244,10 @@ fn verdict(group: &mut Group<'_>, acknowledged: &Lines, deleted: Option<usize>) 
     }
     group.check_running()?;
     (0..REPLICAS).for_each(|id| group.kill(id));
+    let mut decisions = BTreeMap::new();
     for id in 0..REPLICAS {
-        let found = recovered(&group.folder(id))?;
-        ensure!(found == (seq_no, digest), "the log of replica {id} has another state: {found:?}");
+        let checked = check_log(&group.folder(id), (seq_no, digest), &mut decisions);
+        checked.with_context(|| format!("the log of replica {id}"))?;
     }
     let installed = group.said("installed").len();
     let views =

@@ -87,6 +87,7 @@ impl Group {
                 }
                 Effect::Decide(seq_no, decision, proof, safety) => {
                     assert_eq!(seq_no, disk.decisions.len() as u64 + 1, "in order");
+                    assert!(proof.shows(&decision), "{proof:?}");
                     disk.decisions.push((decision, proof));
                     disk.safety = Some(safety);
                     self.check(me);
