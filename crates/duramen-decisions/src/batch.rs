@@ -3,18 +3,20 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use bytes::Bytes;
+
 use crate::SeqNo;
 use crate::codec::{Codec, ConsensusLayer};
 
 /// One value of a batch, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    Decision(SeqNo, Vec<u8>),
-    Proof(SeqNo, Vec<u8>),
-    Membership(SeqNo, Vec<u8>),
-    Message(SeqNo, Vec<u8>),
-    Safety(Vec<u8>),
-    Recovery(u64, Vec<u8>),
+    Decision(SeqNo, Bytes),
+    Proof(SeqNo, Bytes),
+    Membership(SeqNo, Bytes),
+    Message(SeqNo, Bytes),
+    Safety(Bytes),
+    Recovery(u64, Bytes),
 }
 
 /// A caller's atomic unit: after a crash all of it is there, or nothing.
@@ -30,12 +32,6 @@ pub struct Batch<CL> {
     layer: PhantomData<fn() -> CL>,
 }
 
-fn encoded<T: Codec>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    value.encode(&mut bytes);
-    bytes
-}
-
 impl<CL: ConsensusLayer> Batch<CL> {
     /// An empty batch.
     pub fn new() -> Batch<CL> {
@@ -44,39 +40,39 @@ impl<CL: ConsensusLayer> Batch<CL> {
 
     /// A decision. One that is stored already is accepted if it is the same, and refused otherwise.
     pub fn decision(&mut self, seq_no: SeqNo, decision: &CL::Decision) -> &mut Self {
-        self.items.push(Item::Decision(seq_no, encoded(decision)));
+        self.items.push(Item::Decision(seq_no, decision.to_bytes()));
         self
     }
 
     /// What proves a decision. A later one replaces it: several sets of votes prove the same.
     pub fn proof(&mut self, seq_no: SeqNo, proof: &CL::Proof) -> &mut Self {
-        self.items.push(Item::Proof(seq_no, encoded(proof)));
+        self.items.push(Item::Proof(seq_no, proof.to_bytes()));
         self
     }
 
     /// The membership from a decision on.
     pub fn membership(&mut self, seq_no: SeqNo, membership: &CL::Membership) -> &mut Self {
-        self.items.push(Item::Membership(seq_no, encoded(membership)));
+        self.items.push(Item::Membership(seq_no, membership.to_bytes()));
         self
     }
 
     /// A message of an instance before it is decided; they come back in their order.
     pub fn message(&mut self, seq_no: SeqNo, message: &CL::Message) -> &mut Self {
-        self.items.push(Item::Message(seq_no, encoded(message)));
+        self.items.push(Item::Message(seq_no, message.to_bytes()));
         self
     }
 
     /// What must not be forgotten: view, vote, lock. Replaces what was there. The batch becomes durable at once, whatever the
     /// policy says: the message that this authorises waits for it.
     pub fn safety(&mut self, safety: &CL::Safety) -> &mut Self {
-        self.items.push(Item::Safety(encoded(safety)));
+        self.items.push(Item::Safety(safety.to_bytes()));
         self.urgent = true;
         self
     }
 
     /// Recovery information of the protocol's own, under a number of its own. Replaces what was there.
     pub fn recovery(&mut self, number: u64, bytes: &[u8]) -> &mut Self {
-        self.items.push(Item::Recovery(number, bytes.to_vec()));
+        self.items.push(Item::Recovery(number, Bytes::copy_from_slice(bytes)));
         self
     }
 

@@ -13,6 +13,12 @@ use crate::state::StateWriter;
 pub trait Codec: Sized {
     /// Adds the value's bytes.
     fn encode(&self, out: &mut Vec<u8>);
+    /// The value's bytes. Worth its own code only where they are there already.
+    fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        bytes.into()
+    }
     /// The value of these bytes; what is returned may share them.
     ///
     /// # Errors
@@ -23,6 +29,10 @@ pub trait Codec: Sized {
 impl Codec for Bytes {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        self.clone()
     }
 
     fn decode(bytes: &Bytes) -> Result<Bytes, String> {

@@ -90,6 +90,17 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The digest of bytes by an algorithm of this crate; `None`: it is the user's own, or not in this build.
+pub(crate) fn digest_of(algorithm: u32, bytes: &[u8]) -> Option<[u8; DIGEST_BYTES]> {
+    match algorithm {
+        #[cfg(feature = "blake3")]
+        1 => Some(Blake3::of(&[bytes]).bytes()),
+        #[cfg(feature = "sha256")]
+        2 => Some(Sha256::of(&[bytes]).bytes()),
+        _ => None,
+    }
+}
+
 /// The name of an algorithm of this crate.
 pub(crate) fn algorithm_name(algorithm: u32) -> String {
     match algorithm {

@@ -33,6 +33,8 @@
 //! writes a state in chunks beside running stores; chunks that did not change are not written again. Damage is a value:
 //! [`Damage`] says which decisions a replica has to ask its peers for, and whether it may still vote.
 
+pub use bytes::Bytes;
+
 pub use crate::batch::Batch;
 pub use crate::checkpoint::{Checkpoint, CheckpointInfo, StateReader};
 pub use crate::codec::{Codec, ConsensusLayer, RawLayer, State};
@@ -65,6 +67,7 @@ mod config;
 mod digest;
 mod error;
 mod gate;
+pub mod inspect;
 mod log;
 mod persistent;
 mod recovery;

@@ -114,7 +114,7 @@ impl<D: Digest, S, CL: ConsensusLayer> FileBasedLog<D, S, CL> {
             Ok(backend) => Log::on(backend, config),
             Err(Error::Journal(error @ duramen_journal::Error::Damaged(_))) => {
                 // What cannot be assessed is told as the journal told it.
-                Err(damage_of_files::<D>(&config).unwrap_or(Error::Journal(error)))
+                Err(damage_of_files(&config).unwrap_or(Error::Journal(error)))
             }
             Err(error) => Err(error),
         }
@@ -282,7 +282,7 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
             Some(upto) if seq_no <= upto => Err(Error::Compacted { seq_no, upto }),
             _ => Ok(()),
         };
-        let put = |space, number, bytes: &[u8]| Op::Put(Key::new(space, number), Bytes::copy_from_slice(bytes));
+        let put = |space, number, bytes: &Bytes| Op::Put(Key::new(space, number), bytes.clone());
         match item {
             Item::Decision(seq_no, bytes) => {
                 kept(*seq_no)?;
@@ -293,13 +293,11 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
                 if let Some(known) = self.stored_digest(*seq_no)? {
                     return if known == digest { Ok(()) } else { Err(conflict) };
                 }
-                let mut value = Vec::with_capacity(DECISION_HEAD_BYTES + bytes.len());
-                DecisionHead { digest, millis, total: own.total }.put(&mut value);
-                value.extend_from_slice(bytes);
-                let value = Bytes::from(value);
+                let mut head = Vec::with_capacity(DECISION_HEAD_BYTES);
+                DecisionHead { digest, millis, total: own.total }.put(&mut head);
                 own.total += bytes.len() as u64;
-                own.decisions.insert(*seq_no, (digest, value.slice(DECISION_HEAD_BYTES..)));
-                own.ops.push(Op::Put(Key::new(Space::Decision, *seq_no), value));
+                own.decisions.insert(*seq_no, (digest, bytes.clone()));
+                own.ops.push(Op::PutParts(Key::new(Space::Decision, *seq_no), head.into(), bytes.clone()));
             }
             Item::Proof(seq_no, bytes) => {
                 kept(*seq_no)?;
@@ -324,7 +322,7 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
                 };
                 own.messages.insert(*seq_no, part + 1);
                 let key = Key { space: Space::Message, number: *seq_no, part };
-                own.ops.push(Op::Put(key, Bytes::copy_from_slice(bytes)));
+                own.ops.push(Op::Put(key, bytes.clone()));
             }
             Item::Safety(bytes) => own.ops.push(put(Space::Safety, 0, bytes)),
             Item::Recovery(number, bytes) => own.ops.push(put(Space::Recovery, *number, bytes)),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::SeqNo;
-use crate::backend::file::survey;
+use crate::backend::file::survey::Survey;
 use crate::backend::{Backend, Key, Opened, Space};
 use crate::checkpoint::CheckpointInfo;
 use crate::codec::{ConsensusLayer, State};
@@ -152,8 +152,8 @@ fn reaches(checkpoint: Option<SeqNo>, base: Option<SeqNo>, first: Option<SeqNo>)
 }
 
 /// The damage of files that opening refuses, as far as reading them tells.
-pub(crate) fn damage_of_files<D: Digest>(config: &PersistentLogConfig) -> Result<Error, Error> {
-    let facts = survey::facts::<D>(config)?;
+pub(crate) fn damage_of_files(config: &PersistentLogConfig) -> Result<Error, Error> {
+    let facts = Survey::of(&config.log_dir, &config.world, true)?.facts(true)?;
     let damage = verdict(&facts).ok_or(Error::Closed)?;
     Ok(Error::Damaged(Box::new(damage)))
 }

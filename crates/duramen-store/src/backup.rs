@@ -147,7 +147,7 @@ impl Store {
         let mut told = Told { progress, bytes: copied.bytes, bytes_total: copied.bytes + bytes_total };
         let mut copy = Copy::begin(world, &partial)?;
         for live in &tables {
-            let table = core.open_tables.get(live, &core.catalog)?;
+            let table = core.open_table(live)?;
             copy.table(&table, &mut |bytes| told.passed(bytes))?;
         }
         let expected = tables.iter().map(|live| &live.entry);

@@ -23,7 +23,20 @@ pub struct Batch {
     pub(crate) streams: Vec<Stream>,
     /// It is the store's own, and is taken also when no others are.
     pub(crate) own: bool,
+    /// What was taken out of it so far: an append that fails for another reason is tried again, and must not forget it.
+    pub(crate) too_old: TooOld,
     fields: Vec<u8>,
+}
+
+/// What of a batch was not stored because it is older than the retention keeps: it would have been dropped at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TooOld {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of their text.
+    pub text_bytes: usize,
+    /// Samples.
+    pub samples: usize,
 }
 
 impl Batch {
@@ -82,6 +95,12 @@ impl Batch {
     /// Bytes of its rows' texts.
     pub fn text_bytes(&self) -> usize {
         self.wall.text.len() + self.boot.text.len()
+    }
+
+    /// Bytes of what it brings: texts and fields, and a time and a value for each sample.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        let rows = [&self.wall, &self.boot].map(|chunk| chunk.text.len() + chunk.fields.len());
+        (rows.iter().sum::<usize>() + 16 * self.samples()) as u64
     }
 
     /// Says where a source stands after these rows. Of several for one key the last one holds; an empty value forgets the source.

@@ -21,12 +21,13 @@ use crate::format::manifest::Manifest;
 use crate::labels::Labels;
 use crate::lock;
 use crate::options::Options;
-use crate::row::Arrival;
+use crate::row::{Arrival, TimeBase};
 use crate::session::Clock;
 use crate::stage::Stage;
-use crate::stats::Stats;
+use crate::stats::{Stats, growth};
 use crate::stream::{Stream, Streams};
-use crate::view::{OpenTables, View};
+use crate::table::Table;
+use crate::view::{Live, OpenTables, View};
 use crate::write::Writing;
 
 /// How long the background thread sleeps when nothing asks for it.
@@ -125,6 +126,11 @@ impl Core {
         self.stopped.load(Ordering::Acquire)
     }
 
+    /// A live table, opened.
+    pub fn open_table(&self, live: &Arc<Live>) -> Result<Arc<Table>, Error> {
+        self.open_tables.get(live, &self.catalog, self.options.open_tables_bytes)
+    }
+
     /// Wakes the background thread.
     pub fn kick(&self) {
         self.work.fetch_add(1, Ordering::Release);
@@ -188,6 +194,8 @@ impl Core {
     pub fn close(&self) -> Result<(), Error> {
         if !self.ended.swap(true, Ordering::AcqRel) {
             self.append_staged()?;
+            // Whoever opened only to ask may be gone before the background has told of what was met.
+            let _ = self.tell_damage();
             // What cannot be noted is told as an outage by the next opening, which is true then.
             let _ = self.end_session();
         }
@@ -202,6 +210,8 @@ impl Core {
 
     pub fn stats(&self) -> Stats {
         let streams = lock(&self.streams).len();
+        let (open_tables, open_table_bytes) = self.open_tables.sizes();
+        let now = self.wall();
         let view = lock(&self.view);
         let held = |samples| {
             let tables = view.tables.iter().filter(|live| live.entry.partition.is_of_samples() == samples);
@@ -213,12 +223,20 @@ impl Core {
             memory_bytes: view.bytes(),
             sealing: view.sealed.len(),
             tables: view.tables.len(),
+            open_tables,
+            open_table_bytes,
             table_bytes: view.tables.iter().map(|live| live.entry.bytes).sum(),
             table_rows: held(false),
             table_samples: held(true),
             text_bytes: view.tables.iter().map(|live| live.entry.text_bytes).sum(),
+            taken_bytes: self.compaction.taken_bytes.load(Ordering::Relaxed),
             sealed_bytes: self.compaction.sealed_bytes.load(Ordering::Relaxed),
             merged_bytes: self.compaction.merged_bytes.load(Ordering::Relaxed),
+            grown_bytes_per_day: now.and_then(|now| {
+                let tables = view.tables.iter().map(|live| &live.entry);
+                let timed = tables.filter(|entry| entry.partition.base() == TimeBase::Wall);
+                growth(timed.map(|entry| (entry.times, entry.bytes)), now)
+            }),
             merges: self.compaction.merges.load(Ordering::Relaxed),
             merges_given_up: self.compaction.given_up.load(Ordering::Relaxed),
             rows_dropped: self.space_dropped_rows.load(Ordering::Relaxed),

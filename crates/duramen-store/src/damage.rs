@@ -1,4 +1,5 @@
 //! Damage in tables that somebody met while reading: noted by whoever met it, told once as a gap by the background. Owns the notes.
+//! What is damaged is a block, or a table as a whole, if its index does not verify.
 //!
 //! A query must not write, and a merge must not wait: both only leave a note here.
 
@@ -7,6 +8,7 @@ use std::sync::Mutex;
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::format::manifest::TableEntry;
 use crate::format::table::samples::SampleStream;
 use crate::inspect::Unit;
 use crate::lock;
@@ -17,11 +19,14 @@ use crate::table::Table;
 /// Notes kept at most: more tell nothing new.
 const NOTES_MAX: usize = 1_000;
 
-/// A block that does not verify, or times that several blocks share.
+/// Where the notes of a table say that all of it is meant: no block begins there.
+const WHOLE: u64 = u64::MAX;
+
+/// A block that does not verify, or times that several blocks share, or a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Note {
     reason: String,
-    /// Whose rows or samples they are; `None`: of several series.
+    /// Whose rows or samples they are; `None`: of several series, or of a table, and nobody can tell.
     labels: Option<String>,
     series: usize,
     unit: Unit,
@@ -29,6 +34,17 @@ struct Note {
     /// First and last.
     times: (Nanoseconds, Nanoseconds),
     base: TimeBase,
+}
+
+impl Note {
+    fn words(&self, table: u64, offset: u64) -> String {
+        let rows = self.unit.count(self.rows);
+        if offset == WHOLE {
+            return format!("table {table:016x} is damaged ({}): none of its {rows} can be read", self.reason);
+        }
+        let whose = self.labels.clone().unwrap_or_else(|| format!("{} series", self.series));
+        format!("a block of table {table:016x} is damaged ({}): {rows} of {whose} cannot be read", self.reason)
+    }
 }
 
 /// Damage that was met, by table and offset.
@@ -46,9 +62,28 @@ impl Noticed {
             false => note_of_rows(table, *offset, reason),
         };
         let Some((place, note)) = found else { return };
+        self.insert((table.binding.number, place), note);
+    }
+
+    /// Notes that a table cannot be opened, if that is because it is damaged. What it held, the manifest says.
+    pub fn note_table(&self, entry: &TableEntry, error: &Error) {
+        let (Error::DamagedTable { reason, .. } | Error::UnusableTable { reason, .. }) = error else { return };
+        let note = Note {
+            reason: (*reason).to_string(),
+            labels: None,
+            series: 0,
+            unit: Unit::of(entry.partition),
+            rows: entry.rows,
+            times: entry.times,
+            base: entry.partition.base(),
+        };
+        self.insert((entry.number, WHOLE), note);
+    }
+
+    fn insert(&self, place: (u64, u64), note: Note) {
         let mut notes = lock(&self.notes);
         if notes.len() < NOTES_MAX {
-            notes.insert((table.binding.number, place), note);
+            notes.insert(place, note);
         }
     }
 }
@@ -106,24 +141,22 @@ impl Core {
     pub fn tell_damage(&self) -> Result<(), Error> {
         let first = || lock(&self.noticed.notes).first_key_value().map(|(place, note)| (*place, note.clone()));
         while let Some(((table, offset), note)) = first() {
-            let rows = note.unit.count(note.rows);
-            let whose = note.labels.clone().unwrap_or_else(|| format!("{} series", note.series));
-            let text =
-                format!("a block of table {table:016x} is damaged ({}): {rows} of {whose} cannot be read", note.reason);
+            // A table whose file is gone by the next opening is told of under the same key, and not twice.
+            let once = if offset == WHOLE { format!("table/{table}") } else { format!("block/{table:016x}/{offset}") };
             let mut fields = vec![
                 ("cause", "damage".to_string()),
                 ("table", format!("{table:016x}")),
                 (note.unit.field(), note.rows.to_string()),
             ];
-            fields.extend(note.labels.map(|labels| ("stream", labels)));
+            fields.extend(note.labels.clone().map(|labels| ("stream", labels)));
             let (from, to) = note.times;
             fields.extend([("from", from.to_string()), ("to", to.to_string())]);
             if let TimeBase::Boot(boot) = note.base {
                 fields.push(("boot", boot.to_string()));
             }
             let at = Some(to).filter(|_| note.base == TimeBase::Wall);
-            let event = Event { kind: "gap", level: Level::Error, at, text, fields };
-            self.tell(&event, Some(&format!("block/{table:016x}/{offset}")))?;
+            let event = Event { kind: "gap", level: Level::Error, at, text: note.words(table, offset), fields };
+            self.tell(&event, Some(&once))?;
             lock(&self.noticed.notes).remove(&(table, offset));
         }
         Ok(())

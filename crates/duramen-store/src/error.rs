@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::format::manifest::TableEntry;
+use crate::inspect::Unit;
+
 /// What went wrong, with the evidence.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -36,6 +39,19 @@ pub enum Error {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A table's index does not verify: nothing of it can be read. All other tables serve.
+    UnusableTable {
+        /// The file.
+        path: PathBuf,
+        /// Where the bad part begins.
+        offset: u64,
+        /// What is wrong.
+        reason: &'static str,
+        /// How many rows, or samples, it holds, as the manifest says.
+        rows: u64,
+        /// Which of both.
+        unit: Unit,
+    },
     /// Written by a newer version. Nothing was touched.
     NewerFormat {
         /// The file.
@@ -65,6 +81,12 @@ pub enum Error {
         bytes: u64,
         /// The bound.
         max: u64,
+    },
+    /// A sample at the last nanosecond that there is: spans of time exclude their end, so that nobody could ever ask for it. Nothing
+    /// was written.
+    TimeOutOfRange {
+        /// The time.
+        time: i64,
     },
     /// An option is out of its range.
     InvalidOption {
@@ -107,6 +129,16 @@ impl Error {
         Error::Io { action: "read", path: path.to_path_buf(), offset: Some(offset), source: Arc::new(source) }
     }
 
+    /// What damage that was met while a table was opened means for the whole of it. Other errors stay what they are.
+    pub(crate) fn of_table(self, entry: &TableEntry) -> Error {
+        match self {
+            Error::DamagedTable { path, offset, reason } => {
+                Error::UnusableTable { path, offset, reason, rows: entry.rows, unit: Unit::of(entry.partition) }
+            }
+            other => other,
+        }
+    }
+
     /// Whether space has run out.
     pub fn is_no_space(&self) -> bool {
         match self {
@@ -137,6 +169,12 @@ impl fmt::Display for Error {
             Error::DamagedTable { path, offset, reason } => {
                 write!(f, "damage in {} at offset {offset}: {reason}; the rest of it serves", path.display())
             }
+            Error::UnusableTable { path, offset, reason, rows, unit } => write!(
+                f,
+                "damage in {} at offset {offset}: {reason}; nothing of it can be read: {} may be missing here",
+                path.display(),
+                unit.count(*rows)
+            ),
             Error::NewerFormat { path, found, supported } => write!(
                 f,
                 "{} has format version {found}, this program knows {supported}: nothing was touched; use a newer program",
@@ -149,6 +187,7 @@ impl fmt::Display for Error {
             Error::TooLarge { what, bytes, max } => {
                 write!(f, "a {what} of {bytes} bytes is over the bound of {max}: split it")
             }
+            Error::TimeOutOfRange { time } => write!(f, "the time {time} of a sample is out of range"),
             Error::InvalidOption { option, reason } => write!(f, "option {option}: {reason}"),
             Error::Broken { cause } => {
                 write!(f, "no rows are sealed any more since a failure ({cause}); reopen the store")

@@ -248,7 +248,8 @@ impl Core {
         }
     }
 
-    /// Whether the journal has more segments than it should have, because of what no table has.
+    /// Whether the journal has as many segments as it may have, because of what no table has: the one that is being written counts, so
+    /// that no more are ever begun than [`crate::Options::segments_max`] but for what a batch that is let through fills.
     pub fn journal_is_long(&self) -> bool {
         let segment = self.segment_first.load(Ordering::Acquire);
         if self.short_since.load(Ordering::Relaxed) == segment {
@@ -256,10 +257,10 @@ impl Core {
         }
         let Some(first) = lock(&self.view).first_sequence() else { return false };
         let held = 1 + self.journal.segments().iter().filter(|segment| segment.first > first).count();
-        if held <= self.options.segments_max {
+        if held < self.options.segments_max {
             self.short_since.store(segment, Ordering::Relaxed);
         }
-        held > self.options.segments_max
+        held >= self.options.segments_max
     }
 
     /// Hands over all that is in memory if the journal is too long.

@@ -1,7 +1,7 @@
 //! A store of rows on a crash-proof journal: streams of log lines that survive the power cut, and can be asked for.
 
 pub use crate::backup::{Backup, Restored, partial_of, restore};
-pub use crate::batch::Batch;
+pub use crate::batch::{Batch, TooOld};
 pub use crate::compaction::Compaction;
 pub use crate::downsample::{Downsampling, Statistic};
 pub use crate::error::Error;

@@ -43,10 +43,14 @@ pub struct Options {
     pub buffer_bytes: usize,
     /// How long samples stay in memory at most.
     pub buffer_age: Duration,
-    /// Segments of the journal with rows or samples that no table has, beyond which all of them are sealed, and appending waits.
+    /// Segments of the journal with rows or samples that no table has: when so many are begun all of those are sealed, and appending
+    /// waits until they are. No segment goes before.
     pub segments_max: usize,
     /// Streams known at the same time.
     pub streams_max: usize,
+    /// Bytes of memory for the indexes of tables that are kept open; two are kept open whatever theirs take. A table that is not is
+    /// opened for each question that needs it.
+    pub open_tables_bytes: usize,
     /// Bytes of one row's text and fields at most.
     pub row_bytes_max: usize,
     /// zstd's level for tables.
@@ -87,6 +91,7 @@ impl Default for Options {
             buffer_age: Duration::from_secs(2 * 3600),
             segments_max: 8,
             streams_max: 50_000,
+            open_tables_bytes: 32 << 20,
             row_bytes_max: 1 << 20,
             compression: 3,
             fan_in: 8,
@@ -109,6 +114,7 @@ impl Options {
             journal: duramen_journal::Options { segment_bytes: 64 << 20, codec: Codec::Lz4, ..small.journal.clone() },
             memtable_bytes: 128 << 20,
             streams_max: 1_000_000,
+            open_tables_bytes: 256 << 20,
             ..small
         }
     }
@@ -164,5 +170,24 @@ impl Options {
             return bad("streams_max", "must be at least 1");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the issue of the series store fixes.
+    #[test]
+    fn the_preset_of_series_is_as_it_was_agreed() {
+        let series = Options::series();
+        assert_eq!(series.buffer_samples, 10_000);
+        assert_eq!(series.journal.policy, SyncPolicy::Interval(Duration::from_secs(1)));
+        assert_eq!(series.journal.segment_bytes, 128_000_000);
+        // One is written, the others are kept.
+        assert_eq!((series.segments_max, series.journal.spares_max + 1), (3, 3));
+        assert_eq!(SERIES_SAMPLES_MIN, 120);
+        assert_eq!(series.buffer_age, Duration::from_secs(2 * 3600));
+        series.check().expect("good");
     }
 }

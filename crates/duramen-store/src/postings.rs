@@ -58,6 +58,11 @@ pub(crate) struct Postings {
 }
 
 impl Postings {
+    /// Bytes that so many labels take.
+    pub fn bytes(labels: usize) -> usize {
+        labels * size_of::<(u32, u32)>()
+    }
+
     pub fn add(&mut self, series: u32, labels: &Labels) {
         self.pairs.extend(labels.iter().map(|(name, value)| (hash(name, value), series)));
     }

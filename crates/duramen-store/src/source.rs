@@ -1,6 +1,7 @@
 //! The store as a source of samples for PromQL. Owns how matchers and windows become questions to the store, and what of them is
 //! answered from blocks' summaries alone.
 
+use crate::format::table::DOWNSAMPLE_LABEL;
 use crate::labels::Labels;
 use crate::postings::Selection;
 use crate::promql::{
@@ -12,7 +13,8 @@ use crate::row::Nanoseconds;
 use crate::store::Store;
 
 impl Store {
-    /// The names of all series that matchers mean and that may have samples in `first..=last`.
+    /// The names of all series that matchers mean and that may have samples in `first..=last`. Those that downsampling made are
+    /// meant only where a matcher names the label [`DOWNSAMPLE_LABEL`].
     ///
     /// # Errors
     /// As [`Store::samples`].
@@ -25,6 +27,8 @@ impl Store {
         Ok(self.matching(matchers, first, last)?.into_names())
     }
 
+    /// A downsampled series has the name and labels of the one that it was made of: unless it is asked for, a sum over a name would
+    /// count every sample several times.
     fn matching(
         &self,
         matchers: &[LabelMatcher],
@@ -33,7 +37,11 @@ impl Store {
     ) -> Result<SeriesIter, crate::Error> {
         let passes =
             |labels: &Labels, matcher: &LabelMatcher| matcher.matches_value(labels.get(&matcher.name).unwrap_or(""));
-        let mut selection = Selection::new(|labels| matchers.iter().all(|matcher| passes(labels, matcher)));
+        let made_too = matchers.iter().any(|matcher| matcher.name == DOWNSAMPLE_LABEL);
+        let mut selection = Selection::new(|labels| {
+            (made_too || labels.get(DOWNSAMPLE_LABEL).is_none())
+                && matchers.iter().all(|matcher| passes(labels, matcher))
+        });
         for LabelMatcher { name, operator, value } in matchers {
             match operator {
                 MatchOperator::Equal => selection.demand(name, &[value]),

@@ -15,6 +15,7 @@ use crate::lock;
 use crate::row::{Nanoseconds, TimeBase};
 use crate::store::Durability;
 use crate::stream::Stream;
+use crate::write::check_time;
 
 /// Samples that are appended together.
 const STAGE_SAMPLES: usize = 1_000;
@@ -30,6 +31,7 @@ pub(crate) struct Stage {
 impl Core {
     /// Takes one sample for whoever does not wait: it is durable as soon as the policy says, and seen at once.
     pub fn stage(&self, base: TimeBase, series: &Stream, time: Nanoseconds, value: f64) -> Result<(), Error> {
+        check_time(time)?;
         let mut stage = lock(&self.stage);
         if stage.batch.samples() >= STAGE_SAMPLES {
             self.append_stage(&mut stage, Durability::Policy)?;

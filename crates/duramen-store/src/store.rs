@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use duramen_journal::disk::{Worker, World};
 use duramen_journal::{Level as Safety, Sequence, SyncPolicy, Ticket};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, TooOld};
 use crate::compaction::Compaction;
 use crate::core::Core;
 use crate::error::Error;
@@ -68,6 +68,7 @@ impl Drop for Handle {
 #[derive(Debug)]
 pub struct Receipt {
     ticket: Option<Ticket>,
+    too_old: TooOld,
 }
 
 impl Receipt {
@@ -80,6 +81,11 @@ impl Receipt {
             Some(ticket) => Ok(ticket.level()?),
             None => Ok(Safety::Durable),
         }
+    }
+
+    /// What was left out, because the retention would drop it at once: it is not stored, and sending it again does not help.
+    pub fn too_old(&self) -> TooOld {
+        self.too_old
     }
 
     /// The last sequence that the append takes in the journal; 0 for an empty one.
@@ -183,29 +189,32 @@ impl Store {
         self.core().stream(labels)
     }
 
-    /// Appends a batch: after any crash all of it is there, or nothing. Its rows are visible to queries at once.
+    /// Appends a batch: after any crash all of it is there, or nothing. Its rows are visible to queries at once. Rows and samples that
+    /// are older than the retention keeps are left out, and told by [`Receipt::too_old`].
     ///
     /// Waits while the memory for rows is full and a table is being written.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], before anything is written; the journal's; a table's, if there is no more room in memory because
+    /// [`Error::TooLarge`] and [`Error::TimeOutOfRange`], before anything is written; the journal's; a table's, if there is no more room in memory because
     /// none can be written.
     pub fn append(&self, mut batch: Batch, how: Durability) -> Result<Receipt, Error> {
         self.append_drain(&mut batch, how)
     }
 
-    /// As [`Store::append`], and empties the batch; one that is refused stays as it is, to be tried again.
+    /// As [`Store::append`], and empties the batch; one that is refused stays, to be tried again.
     ///
     /// # Errors
     /// As [`Store::append`].
     pub fn append_drain(&self, batch: &mut Batch, how: Durability) -> Result<Receipt, Error> {
         self.core().append_staged()?;
         let ticket = self.core().append(batch, how)?;
+        // The batch is empty now, but for what was taken out of it.
+        let too_old = std::mem::take(&mut batch.too_old);
         if self.core().is_inline() {
             // The batch is taken; what fails here is tried again, and tells of itself when memory is full.
             let _ = self.core().tend();
         }
-        Ok(Receipt { ticket })
+        Ok(Receipt { ticket, too_old })
     }
 
     /// Writes one sample of a series: seen by queries at once, durable as soon as the journal's policy says. Samples that come one

@@ -18,8 +18,10 @@ use crate::row::TimeBase;
 use crate::sample::{Sample, SampleChunk};
 use crate::table::Table;
 
-/// Tables that are open at the same time.
+/// Tables that are kept open at the same time at most: each holds a file.
 const OPEN_TABLES_MAX: usize = 64;
+/// So many are kept open whatever their indexes take, so that the same question does not open them anew each time.
+const OPEN_TABLES_MIN: usize = 2;
 
 /// Rows or samples that are on their way into tables: one of both is empty.
 #[derive(Debug, Default)]
@@ -169,15 +171,24 @@ impl View {
     }
 }
 
-/// Which tables are open: the latest few.
+/// Which tables are kept open: those that were opened last, within a bound of their number and one of the memory of their indexes.
+/// Whoever reads a table holds it for so long, kept open or not.
 #[derive(Debug, Default)]
 pub(crate) struct OpenTables {
-    latest: Mutex<VecDeque<Weak<Live>>>,
+    latest: Mutex<VecDeque<Kept>>,
+}
+
+/// A table that is kept open.
+#[derive(Debug)]
+struct Kept {
+    live: Weak<Live>,
+    /// What its index takes of the memory.
+    bytes: usize,
 }
 
 impl OpenTables {
-    /// The open table.
-    pub fn get(&self, live: &Arc<Live>, catalog: &Catalog) -> Result<Arc<Table>, Error> {
+    /// The open table. `bytes_max` bounds the memory of all that are kept open.
+    pub fn get(&self, live: &Arc<Live>, catalog: &Catalog, bytes_max: usize) -> Result<Arc<Table>, Error> {
         let mut place = lock(&live.open);
         if let Some(table) = &*place {
             return Ok(table.clone());
@@ -186,12 +197,61 @@ impl OpenTables {
         *place = Some(table.clone());
         drop(place);
         let mut latest = lock(&self.latest);
-        latest.push_back(Arc::downgrade(live));
-        while latest.len() > OPEN_TABLES_MAX {
-            if let Some(old) = latest.pop_front().and_then(|old| old.upgrade()) {
+        // Tables that are live no more have left the memory by themselves.
+        latest.retain(|kept| kept.live.strong_count() > 0);
+        latest.push_back(Kept { live: Arc::downgrade(live), bytes: table.memory_bytes() });
+        let bytes: Vec<usize> = latest.iter().map(|kept| kept.bytes).collect();
+        for old in latest.drain(..evicted(&bytes, bytes_max)) {
+            if let Some(old) = old.live.upgrade() {
                 lock(&old.open).take();
             }
         }
         Ok(table)
+    }
+
+    /// How many are kept open, and what their indexes take of the memory.
+    pub fn sizes(&self) -> (usize, usize) {
+        let latest = lock(&self.latest);
+        let live = latest.iter().filter(|kept| kept.live.strong_count() > 0);
+        live.fold((0, 0), |(count, bytes), kept| (count + 1, bytes + kept.bytes))
+    }
+}
+
+/// How many of some open tables are to be closed, the oldest first, given what each takes.
+fn evicted(bytes: &[usize], bytes_max: usize) -> usize {
+    let mut all: usize = bytes.iter().sum();
+    let mut count = 0;
+    while bytes.len() - count > OPEN_TABLES_MAX || (bytes.len() - count > OPEN_TABLES_MIN && all > bytes_max) {
+        all -= bytes[count];
+        count += 1;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only their number was bounded: sixty-four indexes of 100,000 series each took gigabytes.
+    #[test]
+    fn the_oldest_tables_are_closed_until_the_rest_fits() {
+        for (bytes, expected) in [
+            (&[][..], 0),
+            (&[10], 0),
+            (&[1_000], 0),
+            (&[1_000, 1_000], 0),
+            (&[50, 50], 0),
+            (&[40, 30, 30], 0),
+            (&[41, 30, 30], 1),
+            (&[1, 99, 1, 1], 2),
+            (&[1_000, 1, 1, 1], 1),
+            (&[1, 1, 1, 1_000], 2),
+            (&[1_000, 1_000, 1_000, 1_000], 2),
+            (&[0; 64], 0),
+            (&[0; 67], 3),
+            (&[2; 64], 14),
+        ] {
+            assert_eq!(evicted(bytes, 100), expected, "{bytes:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::format::batch::{KIND_STREAM, LOG, put_stream};
 use crate::format::chain::ChainWriter;
 use crate::lock;
 use crate::memtable::{Columns, Memtable};
-use crate::row::{Arrival, TimeBase};
+use crate::row::{Arrival, Nanoseconds, TimeBase};
 use crate::sample::{SampleChunk, SampleGroup};
 use crate::session::USER;
 use crate::store::Durability;
@@ -79,6 +79,11 @@ impl Writing {
     }
 }
 
+/// Refuses a sample that no question would find.
+pub(crate) fn check_time(time: Nanoseconds) -> Result<(), Error> {
+    if time == Nanoseconds::MAX { Err(Error::TimeOutOfRange { time }) } else { Ok(()) }
+}
+
 impl Core {
     /// Checks a batch against the bounds.
     fn check(&self, batch: &Batch) -> Result<(), Error> {
@@ -97,6 +102,8 @@ impl Core {
         if position > POSITION_BYTES_MAX {
             return Err(Error::TooLarge { what: "position", bytes: position as u64, max: POSITION_BYTES_MAX as u64 });
         }
+        let samples = [&batch.samples, &batch.samples_of_boot].into_iter().flat_map(|chunk| &chunk.times);
+        samples.copied().try_for_each(check_time)?;
         if batch.is_too_long() {
             let max = crate::row::ROWS_PER_RECORD_MAX as u64;
             return Err(Error::TooLarge { what: "batch", bytes: batch.len() as u64, max });
@@ -104,7 +111,7 @@ impl Core {
         Ok(())
     }
 
-    /// Appends a batch, and empties it; `None`: it was empty. A batch that is refused stays as it is.
+    /// Appends a batch, and empties it; `None`: it was empty. A batch that is refused stays as it is, but for what is too old.
     pub fn append(&self, batch: &mut Batch, how: Durability) -> Result<Option<Ticket>, Error> {
         self.check(batch)?;
         // Also the store's own: rows go into memory in the order of the journal.
@@ -161,7 +168,12 @@ impl Core {
                 }
             }
         };
+        if !batch.own {
+            self.compaction.taken_bytes.fetch_add(batch.taken_bytes(), std::sync::atomic::Ordering::Relaxed);
+        }
+        let too_old = batch.too_old;
         self.keep(&mut write, std::mem::take(batch), &ticket, arrival);
+        batch.too_old = too_old;
         Ok(Some(ticket))
     }
 
@@ -175,6 +187,7 @@ impl Core {
         let Some(horizon) = self.horizon() else { return };
         let too_old = |times: &[i64]| times.iter().filter(|&&time| time < horizon).count();
         let (rows, samples) = (too_old(&batch.wall.times), too_old(&batch.samples.times));
+        let text_bytes = batch.text_bytes();
         if rows > 0 {
             batch.wall.groups = vec![Group { sequence: 0, from: 0, ordinal: 0, arrival: Arrival::default() }];
             batch.wall = batch.wall.filtered(|row| batch.wall.times[row] >= horizon);
@@ -183,6 +196,9 @@ impl Core {
             batch.samples.groups = vec![SampleGroup { sequence: 0, from: 0 }];
             batch.samples = batch.samples.filtered(|row| batch.samples.times[row] >= horizon);
         }
+        batch.too_old.rows += rows;
+        batch.too_old.text_bytes += text_bytes - batch.text_bytes();
+        batch.too_old.samples += samples;
         self.compaction.too_old.fetch_add((rows + samples) as u64, std::sync::atomic::Ordering::Relaxed);
     }
 

@@ -44,9 +44,8 @@ pub fn draw(lines: &[Line], frame: Frame) -> String {
     let (Some(least), Some(most)) = (values().reduce(f64::min), values().reduce(f64::max)) else {
         return String::new();
     };
-    // A flat line stands in the middle.
-    let (low, high) = if least < most { (least, most) } else { (least - 1.0, most + 1.0) };
-    let scale: Vec<String> = [high, (low + high) / 2.0, low].iter().map(|value| short(*value)).collect();
+    let (low, high) = if least < most { (least, most) } else { around(least) };
+    let scale: Vec<String> = [high, low / 2.0 + high / 2.0, low].iter().map(|value| short(*value)).collect();
     let margin = scale.iter().map(|text| text.chars().count()).max().unwrap_or(0);
     let columns = frame.columns.saturating_sub(margin + 2).max(10);
     let mut grid = vec![vec![(0_u8, 0_usize); columns]; frame.rows];
@@ -60,7 +59,7 @@ pub fn draw(lines: &[Line], frame: Frame) -> String {
             }
             let x =
                 ((time - frame.span.0) as f64 / length * (columns * 2 - 1) as f64).clamp(0.0, (columns * 2 - 1) as f64);
-            let y = (high - value) / (high - low) * (frame.rows * 4 - 1) as f64;
+            let y = part(value, low, high) * (frame.rows * 4 - 1) as f64;
             match before.filter(|(last, ..)| time - last <= frame.gap_ms) {
                 Some((_, from_x, from_y)) => stroke(&mut grid, number, (from_x, from_y), (x, y)),
                 None => stroke(&mut grid, number, (x, y), (x, y)),
@@ -92,6 +91,18 @@ pub fn draw(lines: &[Line], frame: Frame) -> String {
     out
 }
 
+/// A span in whose middle a flat line stands, however far that is from what a number can hold exactly.
+fn around(value: f64) -> (f64, f64) {
+    let wide = (value.abs() * 1e-3).max(1.0);
+    ((value - wide).max(f64::MIN), (value + wide).min(f64::MAX))
+}
+
+/// How far below the highest value one is, from 0 to 1. The whole may be more than a number can hold.
+fn part(value: f64, low: f64, high: f64) -> f64 {
+    let whole = high - low;
+    if whole.is_finite() { (high - value) / whole } else { (high / 2.0 - value / 2.0) / (high / 2.0 - low / 2.0) }
+}
+
 /// Sets the dots between two points.
 fn stroke(grid: &mut [Vec<(u8, usize)>], number: usize, from: (f64, f64), to: (f64, f64)) {
     let steps = (to.0 - from.0).abs().max((to.1 - from.1).abs()).ceil().max(1.0) as usize;
@@ -109,6 +120,9 @@ fn stroke(grid: &mut [Vec<(u8, usize)>], number: usize, from: (f64, f64), to: (f
 pub fn short(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     let size = value.abs();
+    if size >= 1e15 {
+        return format!("{value:.1e}");
+    }
     if let Some((unit, name)) = units.iter().find(|(unit, _)| size >= *unit) {
         return format!("{}{name}", rounded(value / unit));
     }
@@ -165,9 +179,27 @@ mod tests {
         assert!(drawn == [1] || drawn == [2], "{flat}");
     }
 
+    /// Labels of 300 characters, and no line: the span was more than a number can hold.
+    #[test]
+    fn the_largest_values_are_drawn() {
+        let line = |values: &[f64]| {
+            let points = values.iter().enumerate().map(|(at, value)| (at as i64 * 50, *value)).collect();
+            draw(&[Line { name: String::new(), points }], frame())
+        };
+        for values in [&[1e308, -1e308][..], &[f64::MAX, f64::MIN, 0.0], &[1e308, 1e308], &[1e17, 1e17], &[f64::MAX]] {
+            let drawn = line(values);
+            assert!(drawn.lines().all(|row| row.chars().count() <= 24), "{drawn}");
+            assert!(drawn.chars().any(|c| c as u32 > 0x2800), "{values:?}: {drawn}");
+        }
+        assert_eq!((part(0.0, f64::MIN, f64::MAX), part(1e308, -1e308, 1e308)), (0.5, 0.0));
+        let flat = line(&[1e17, 1e17]);
+        let on_line = |row: &str| row.contains("1.0e17") && row.chars().any(|c| c as u32 > 0x2800);
+        assert!(flat.lines().nth(2).is_some_and(on_line), "{flat}");
+    }
+
     #[test]
     fn values_are_short() {
-        let told = [0.0, 1.5, 21.55, 1234.0, 5e6, -2.5e9, 0.0001, 123_456.0].map(short);
-        assert_eq!(told, ["0", "1.5", "21.6", "1.23k", "5M", "-2.5G", "1.0e-4", "123k"]);
+        let told = [0.0, 1.5, 21.55, 1234.0, 5e6, -2.5e9, 0.0001, 123_456.0, 9.99e14, 1e15, -1.26e300].map(short);
+        assert_eq!(told, ["0", "1.5", "21.6", "1.23k", "5M", "-2.5G", "1.0e-4", "123k", "999T", "1.0e15", "-1.3e300"]);
     }
 }

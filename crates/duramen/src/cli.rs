@@ -1,5 +1,7 @@
 //! What was typed: the commands, their arguments and their help, as clap parses them. Owns no behaviour.
 
+#[cfg(feature = "decisions")]
+pub mod decisions;
 #[cfg(feature = "raft")]
 pub mod raft;
 #[cfg(feature = "daemon")]
@@ -84,6 +86,10 @@ pub enum Command {
     #[cfg(feature = "raft")]
     #[command(subcommand, after_help = exit::HELP)]
     Raft(raft::RaftCommand),
+    /// Look at, check and mend a log of decisions
+    #[cfg(feature = "decisions")]
+    #[command(subcommand, after_help = exit::HELP)]
+    Decisions(decisions::DecisionsCommand),
     /// Start the daemon on this host's logs, kill it with -9, start it again, and compare what it stored line by line
     #[cfg(feature = "daemon")]
     Demo(Demo),

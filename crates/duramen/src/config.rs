@@ -12,6 +12,7 @@ use duramen_store::{DiskFull, Downsampling, Options, Query, Statistic};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{parse_bytes, parse_time};
+use crate::samples::{NAME, names};
 
 /// The documented defaults, as a file.
 pub const EXAMPLE: &str = include_str!("../samples/duramen.toml");
@@ -60,8 +61,32 @@ pub struct ScrapeConfig {
 }
 
 impl ScrapeConfig {
+    /// Nobody is asked more often.
+    const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
     fn interval() -> Span {
         Span(Duration::from_secs(15))
+    }
+
+    /// The host, and the port if there is one: `127.0.0.1:9100`.
+    ///
+    /// # Errors
+    /// There is none, or it is asked otherwise than by `http`.
+    pub fn instance(&self) -> anyhow::Result<String> {
+        let address: ureq::http::Uri =
+            self.url.parse().context("this is no address such as http://HOST:PORT/metrics")?;
+        anyhow::ensure!(address.scheme_str() == Some("http"), "only http:// is asked");
+        let authority = address.authority().filter(|authority| !authority.host().is_empty());
+        Ok(authority.context("there is no host in it")?.to_string())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.instance()?;
+        let min = ScrapeConfig::INTERVAL_MIN;
+        anyhow::ensure!(self.interval.0 >= min, "interval = \"{}\" is shorter than {}", self.interval, Span(min));
+        let bad = self.labels.keys().find(|name| name.as_str() == NAME || !names::is_label(name.as_bytes()));
+        anyhow::ensure!(bad.is_none(), "{:?} is no label name", bad.map_or("", String::as_str));
+        Ok(())
     }
 }
 
@@ -346,6 +371,9 @@ impl Config {
             rule.rule().with_context(|| format!("{name} is wrong"))?;
         }
         config.store.options().check()?;
+        for scrape in &config.scrapes {
+            scrape.check().with_context(|| format!("{name}: scrape of {}", scrape.url))?;
+        }
         for group in &config.files {
             for pattern in &group.patterns {
                 glob::Pattern::new(pattern).with_context(|| format!("{name}: {pattern} is no pattern"))?;
@@ -557,6 +585,37 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.store.commit, Commit(SyncPolicy::Interval(Duration::from_millis(200))));
         assert_eq!((config.listen.as_str(), config.http.connections_max), ("127.0.0.1:1", 7));
+    }
+
+    /// A busy loop, an end of the daemon soon after its start, an error at each scrape: all of that once passed.
+    #[test]
+    fn scrapes_are_checked() {
+        let checked = |settings: &str| {
+            let config = parse(&format!("[[scrapes]]\n{settings}\n"), &[]).unwrap();
+            config.scrapes[0].check().map_err(|error| error.to_string())
+        };
+        for good in [
+            "url = 'http://127.0.0.1:9100/metrics'\ninterval = '100ms'\nlabels = { job = 'x', instance = 'y' }",
+            "url = 'http://localhost'",
+            "url = 'http://[::1]:9100/metrics?all=1'",
+        ] {
+            assert_eq!(checked(good), Ok(()), "{good}");
+        }
+        for (bad, words) in [
+            ("url = 'http://a/'\ninterval = '0s'", "shorter than 100ms"),
+            ("url = 'http://a/'\ninterval = '99ms'", "shorter than 100ms"),
+            ("url = 'https://a/metrics'", "only http://"),
+            ("url = 'nonsense'", "only http://"),
+            ("url = 'a b'", "no address"),
+            ("url = 'http://'", "no address"),
+            ("url = 'http://:9100/'", "no host"),
+            ("url = ''", "no address"),
+            ("url = 'http://a/'\nlabels = { 'bad-name' = 'x' }", "\"bad-name\" is no label name"),
+            ("url = 'http://a/'\nlabels = { __name__ = 'x' }", "no label name"),
+        ] {
+            let told = checked(bad).unwrap_err();
+            assert!(told.contains(words), "{bad}: {told}");
+        }
     }
 
     #[test]

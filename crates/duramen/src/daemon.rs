@@ -21,6 +21,7 @@ use crate::intake::{Intake, Names};
 use crate::pace::{self, Pace, Promise};
 use crate::power::Watch;
 use crate::server::prometheus::Metadata;
+use crate::server::room::Room;
 use crate::stop::Stop;
 
 /// How often the daemon sees whether it can go on.
@@ -48,6 +49,8 @@ pub struct Shared {
     pub names: Names,
     /// What senders said of metrics.
     pub metadata: Mutex<Metadata>,
+    /// What clients may hold in memory.
+    pub room: Room,
     /// Held while a client's position is looked at and changed.
     pub clients: Mutex<()>,
     /// The first thing that went wrong for good.
@@ -73,6 +76,7 @@ impl Daemon {
         let pace = Pace::new(Promise { commit, commit_max, budget });
         let shared = Shared {
             watch: Arc::new(Watch::new(store.clone(), config.power.settle.0)),
+            room: Room::new(&config.http),
             config,
             pace: Arc::new(pace),
             store,

@@ -101,7 +101,9 @@ impl Exit {
     fn of_store(error: &duramen_store::Error) -> Option<Exit> {
         match error {
             duramen_store::Error::NoSpace { .. } => Some(Exit::NoSpace),
-            duramen_store::Error::DamagedTable { .. } | duramen_store::Error::BadCopy { .. } => Some(Exit::Damaged),
+            duramen_store::Error::DamagedTable { .. }
+            | duramen_store::Error::UnusableTable { .. }
+            | duramen_store::Error::BadCopy { .. } => Some(Exit::Damaged),
             duramen_store::Error::Io { offset: Some(_), .. } => Some(Exit::Unreadable),
             _ => None,
         }

@@ -196,6 +196,9 @@ pub fn read(body: &[u8], options: &ImportOptions, intake: &mut Intake<'_>) -> Re
 pub struct Imported {
     /// Samples that are stored.
     pub samples: u64,
+    /// Samples that are not, as they are older than the retention keeps.
+    #[serde(default)]
+    pub too_old: u64,
     /// Values that are no samples.
     pub skipped: u64,
     /// The first bad rows: number in the piece, and why.
@@ -205,11 +208,12 @@ pub struct Imported {
 }
 
 impl Imported {
-    /// Of what reading says.
-    pub fn of(outcome: &Outcome) -> Imported {
+    /// Of what reading says, and of how many samples the retention refused.
+    pub fn of(outcome: &Outcome, too_old: u64) -> Imported {
         let bad = outcome.bad.iter().take(BAD_TOLD).map(|bad| (bad.row, bad.reason.clone()));
         Imported {
-            samples: outcome.samples,
+            samples: outcome.samples.saturating_sub(too_old),
+            too_old,
             skipped: outcome.skipped,
             bad: bad.collect(),
             bad_count: outcome.bad_count,

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 use duramen_store::{Batch, Durability, Error, Labels, Receipt, Store, Stream};
 
 use crate::input::Now;
-use crate::samples::{Refused, Sample};
+use crate::samples::{Label, Refused, Sample};
 
 /// Samples that are appended together: enough for one sync's worth, few enough for half a segment.
 const BATCH_SAMPLES: usize = 20_000;
@@ -34,26 +34,37 @@ impl Names {
     }
 }
 
+/// What becomes of a sample's own label if all samples get one of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clash {
+    /// It stays, and the other is not given.
+    Keep,
+    /// It is called `exported_…`, as Prometheus does with what it scrapes.
+    Export,
+}
+
 /// What takes the samples of one body.
 pub struct Intake<'a> {
     store: &'a Store,
     names: &'a Names,
     how: Durability,
     now: Now,
-    /// Labels that all of them get, if they have none of that name.
+    /// Labels that all of them get.
     more: &'a [(String, String)],
+    clash: Clash,
     /// What stands before a key, so that bodies of other languages and options never share one.
     space: Vec<u8>,
     key: Vec<u8>,
     last: Option<Stream>,
     batch: Batch,
     receipt: Option<Receipt>,
+    too_old: u64,
     /// Why the store takes no more.
     error: Option<Error>,
 }
 
 impl<'a> Intake<'a> {
-    /// Begins a body; `space` tells its language and options.
+    /// Begins a body; `space` tells its language and options. All samples get the labels of `more` that they have not themselves.
     pub fn new(
         store: &'a Store,
         names: &'a Names,
@@ -69,8 +80,15 @@ impl<'a> Intake<'a> {
             space.push(0);
         }
         let now = Now::of(store);
-        let (key, batch) = (Vec::new(), Batch::new());
-        Intake { store, names, how, now, more, space, key, last: None, batch, receipt: None, error: None }
+        let (key, batch, clash, too_old) = (Vec::new(), Batch::new(), Clash::Keep, 0);
+        let (last, receipt, error) = (None, None, None);
+        Intake { store, names, how, now, more, clash, space, key, last, batch, receipt, too_old, error }
+    }
+
+    /// All samples get the labels of `more`; their own ones of these names are called `exported_…`.
+    pub fn exporting(mut self) -> Intake<'a> {
+        self.clash = Clash::Export;
+        self
     }
 
     /// Takes one sample.
@@ -118,7 +136,10 @@ impl<'a> Intake<'a> {
         if let Some(stream) = self.names.get(&self.key) {
             return Ok(stream);
         }
-        let labels = sample.series.labels().map_err(Refused::Row)?;
+        let mut labels = sample.series.labels().map_err(Refused::Row)?;
+        if self.clash == Clash::Export {
+            export(&mut labels, self.more);
+        }
         let mut pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
         for (name, value) in self.more {
             if !pairs.iter().any(|(known, _)| known == name) {
@@ -132,7 +153,9 @@ impl<'a> Intake<'a> {
     }
 
     fn append(&mut self) -> Result<(), Error> {
-        self.receipt = Some(self.store.append_drain(&mut self.batch, self.how)?);
+        let receipt = self.store.append_drain(&mut self.batch, self.how)?;
+        self.too_old += receipt.too_old().samples as u64;
+        self.receipt = Some(receipt);
         Ok(())
     }
 
@@ -140,13 +163,48 @@ impl<'a> Intake<'a> {
     ///
     /// # Errors
     /// Why the store did not take all of it.
-    pub fn finish(mut self) -> Result<Option<Receipt>, Error> {
-        if let Some(error) = self.error {
+    pub fn finish(&mut self) -> Result<Option<Receipt>, Error> {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
         if !self.batch.is_empty() {
             self.append()?;
         }
-        Ok(self.receipt)
+        Ok(self.receipt.take())
+    }
+
+    /// Samples that came and are not stored, as they are older than the retention keeps; all of them once the body is ended.
+    pub fn too_old(&self) -> u64 {
+        self.too_old
+    }
+}
+
+/// Gives labels that are called as others another name that is free.
+fn export(labels: &mut [Label<'_>], others: &[(String, String)]) {
+    for (name, _) in others {
+        let Some(at) = labels.iter().position(|(known, _)| known == name) else { continue };
+        let mut free = format!("exported_{name}");
+        while labels.iter().any(|(known, _)| *known == free) || others.iter().any(|(known, _)| *known == free) {
+            free.insert_str(0, "exported_");
+        }
+        labels[at].0 = free.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_clash_get_another_name() {
+        let pairs = |all: &[(&'static str, &'static str)]| -> Vec<Label<'static>> {
+            all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+        };
+        let others = [("job".to_string(), "mine".to_string()), ("instance".to_string(), "i".to_string())];
+        let mut labels = pairs(&[("__name__", "load"), ("job", "own"), ("exported_job", "older"), ("x", "y")]);
+        export(&mut labels, &others);
+        let expected =
+            pairs(&[("__name__", "load"), ("exported_exported_job", "own"), ("exported_job", "older"), ("x", "y")]);
+        assert_eq!(labels, expected);
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod lines;
 
+#[cfg(feature = "decisions")]
+pub use duramen_decisions as decisions;
 pub use duramen_journal as journal;
 #[cfg(feature = "raft")]
 pub use duramen_raft as raft;
@@ -10,6 +12,6 @@ pub use duramen_raft as raft;
 pub use duramen_store as store;
 
 /// The README's example, so that it runs.
-#[cfg(all(doctest, feature = "raft"))]
+#[cfg(all(doctest, feature = "raft", feature = "decisions"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

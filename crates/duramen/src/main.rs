@@ -45,6 +45,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
+#[cfg(feature = "decisions")]
+use crate::cli::decisions::DecisionsCommand;
 #[cfg(feature = "raft")]
 use crate::cli::raft::RaftCommand;
 use crate::cli::{Cli, Command, JournalCommand};
@@ -94,6 +96,8 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Journal(JournalCommand::Demo(arguments)) => commands::demo::run(arguments, &stop),
         #[cfg(feature = "raft")]
         Command::Raft(command) => run_raft(command, &stop),
+        #[cfg(feature = "decisions")]
+        Command::Decisions(command) => run_decisions(command, &stop),
         #[cfg(feature = "daemon")]
         Command::Run(arguments) => commands::store::run::run(arguments, stop),
         #[cfg(feature = "daemon")]
@@ -132,6 +136,16 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
     }
 }
 
+#[cfg(feature = "decisions")]
+fn run_decisions(command: &DecisionsCommand, stop: &Stop) -> anyhow::Result<Exit> {
+    match command {
+        DecisionsCommand::Info(arguments) => commands::decisions::info(arguments),
+        DecisionsCommand::Dump(arguments) => commands::decisions::dump(arguments, stop),
+        DecisionsCommand::Verify(arguments) => commands::decisions::verify(arguments),
+        DecisionsCommand::Salvage(arguments) => commands::decisions::salvage(arguments),
+    }
+}
+
 #[cfg(feature = "raft")]
 fn run_raft(command: &RaftCommand, stop: &Stop) -> anyhow::Result<Exit> {
     match command {
@@ -151,6 +165,10 @@ fn words(error: &anyhow::Error) -> String {
     }
     #[cfg(feature = "daemon")]
     if let Some(error) = error.downcast_ref::<duramen_store::promql::Error>() {
+        return error.to_string();
+    }
+    #[cfg(feature = "daemon")]
+    if let Some(error) = error.downcast_ref::<commands::store::promql::Refused>() {
         return error.to_string();
     }
     one_line(error)

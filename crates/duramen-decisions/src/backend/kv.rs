@@ -215,6 +215,11 @@ impl<K: Kv> KvBackend<K> {
                     let value = sealed(&key, self.shared.compression, value);
                     out.push(KvOp::Put(key, value));
                 }
+                Op::PutParts(key, head, body) => {
+                    let key = key_bytes(*key);
+                    let value = sealed(&key, self.shared.compression, &[&head[..], body].concat());
+                    out.push(KvOp::Put(key, value));
+                }
                 Op::Remove(space, numbers) => {
                     let mut from = key_bytes(Key::new(*space, *numbers.start()));
                     let to = key_bytes(Key { space: *space, number: *numbers.end(), part: u32::MAX });

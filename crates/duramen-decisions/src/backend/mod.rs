@@ -105,6 +105,8 @@ impl fmt::Display for Key {
 pub enum Op {
     /// A value lies under a key, instead of what lay there before.
     Put(Key, Bytes),
+    /// The same for a value of two parts, which are stored one behind the other.
+    PutParts(Key, Bytes, Bytes),
     /// Nothing lies under the keys of a space that have these numbers.
     Remove(Space, RangeInclusive<u64>),
 }

@@ -129,6 +129,15 @@ fn name_of(number: u64) -> String {
 impl Packs {
     /// Finds the chunks that there are; reads none.
     pub fn open(disk: Arc<dyn Disk>, data: &Path, compression: CompressionOptions) -> Result<Packs, Error> {
+        Packs::find(disk, data, compression, Access::Write)
+    }
+
+    /// The same beside whoever writes, and without changing anything.
+    pub fn look(disk: Arc<dyn Disk>, data: &Path) -> Result<Packs, Error> {
+        Packs::find(disk, data, CompressionOptions::None, Access::Read)
+    }
+
+    fn find(disk: Arc<dyn Disk>, data: &Path, compression: CompressionOptions, access: Access) -> Result<Packs, Error> {
         let folder = data.join(FOLDER);
         let mut found = Packed { next: 1, ..Packed::default() };
         let entries = match disk.list(&folder) {
@@ -139,15 +148,16 @@ impl Packs {
         for own in entries {
             let Some(number) = number_of(&own.name) else { continue };
             let path = folder.join(&own.name);
-            let file: Arc<dyn DiskFile> = match disk.open(&path, Access::Write) {
+            let file: Arc<dyn DiskFile> = match disk.open(&path, access) {
                 Ok(file) => file.into(),
-                // A log that is only looked at.
-                Err(_) => disk.open(&path, Access::Read).map_err(|error| Error::io("open", &path, error))?.into(),
+                // Its writer removed it meanwhile.
+                Err(error) if access == Access::Read && error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io("open", &path, error)),
             };
-            // Nobody knows whether its writer synced it; and what the system keeps in memory is no witness.
-            let synced = file.sync_data().and_then(|()| file.drop_cache());
-            if let Err(error) = synced {
-                return Err(Error::io("sync", &path, error));
+            if access == Access::Write {
+                // Nobody knows whether its writer synced it; and what the system keeps in memory is no witness.
+                let synced = file.sync_data().and_then(|()| file.drop_cache());
+                synced.map_err(|error| Error::io("sync", &path, error))?;
             }
             found.next = found.next.max(number + 1);
             scan(&*file, number, own.bytes, &mut found.chunks).map_err(|error| Error::io("read", &path, error))?;

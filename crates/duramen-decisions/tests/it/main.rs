@@ -6,6 +6,7 @@ mod checkpoints;
 mod damage;
 mod decisions;
 mod room;
+mod tools;
 
 use duramen_decisions::backend::kv::KvBackend;
 use duramen_decisions::backend::memory::MemoryKv;

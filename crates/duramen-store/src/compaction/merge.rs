@@ -106,9 +106,10 @@ impl Core {
     ) -> Result<Option<TableEntry>, Error> {
         let mut tables = Vec::new();
         for live in inputs {
-            match self.open_tables.get(live, &self.catalog) {
+            match self.open_table(live) {
                 Ok(table) => tables.push(table),
-                Err(Error::DamagedTable { .. }) => {
+                Err(error @ Error::DamagedTable { .. }) => {
+                    self.noticed.note_table(&live.entry, &error);
                     lock(&self.unmergeable).insert(live.entry.number);
                     return Ok(None);
                 }

@@ -44,6 +44,8 @@ pub(crate) struct Control {
     /// Merges that ended, and that were given up.
     pub merges: AtomicU64,
     pub given_up: AtomicU64,
+    /// Bytes of rows and samples taken, which the others are compared with.
+    pub taken_bytes: AtomicU64,
     /// Rows that were refused because they were older than the retention.
     pub too_old: AtomicU64,
 }

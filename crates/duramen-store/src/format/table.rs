@@ -10,7 +10,7 @@ pub(crate) mod samples;
 use crate::format::bytes::{Reader, checksum, put_bytes, put_number, put_signed};
 use crate::labels::Labels;
 use crate::row::{Nanoseconds, TimeBase};
-use samples::{SampleStream, TimesColumn};
+use samples::{SampleBlock, SampleStream, TimesColumn};
 
 /// The version that this code writes.
 pub(crate) const VERSION: u16 = 1;
@@ -350,6 +350,19 @@ impl Index {
 
     pub fn blocks(&self) -> impl Iterator<Item = &BlockEntry> {
         self.streams.iter().flat_map(|stream| &stream.blocks)
+    }
+
+    /// Bytes of memory that it takes, about: what allocating adds is not known.
+    pub fn memory_bytes(&self) -> usize {
+        // A set of labels stands behind two counters.
+        let labels = |labels: &Labels| labels.as_bytes().len() + 2 * size_of::<usize>();
+        let streams = self.streams.iter().map(|own| {
+            size_of::<StreamEntry>() + labels(&own.labels) + own.blocks.capacity() * size_of::<BlockEntry>()
+        });
+        let series = self.series.iter().map(|own| {
+            size_of::<SampleStream>() + labels(&own.labels) + own.blocks.capacity() * size_of::<SampleBlock>()
+        });
+        streams.chain(series).sum::<usize>() + self.columns.capacity() * size_of::<TimesColumn>()
     }
 
     /// The offset behind the dictionaries and blocks of all streams.

@@ -120,14 +120,26 @@ pub(super) fn sign(value: f64) -> f64 {
     }
 }
 
-/// The greater of two; NaN if one is.
+/// The greater of two, as Go's `math.Max`: infinity beats NaN, and NaN everything else.
 pub(super) fn greater(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    match (a, b) {
+        (f64::INFINITY, _) | (_, f64::INFINITY) => f64::INFINITY,
+        _ if a.is_nan() || b.is_nan() => f64::NAN,
+        // Of two zeros the positive one is greater.
+        _ if a == b => {
+            if a.is_sign_negative() {
+                b
+            } else {
+                a
+            }
+        }
+        _ => a.max(b),
+    }
 }
 
-/// The smaller of two; NaN if one is.
+/// The smaller of two, as Go's `math.Min`: negative infinity beats NaN, and NaN everything else.
 pub(super) fn smaller(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -greater(-a, -b)
 }
 
 /// Slope per second and value at a time of the line through samples (least squares). Times are nanoseconds.
@@ -191,6 +203,27 @@ mod tests {
         assert_eq!((maximum(&[NAN, 1.0, 3.0, NAN]), minimum(&[NAN, 1.0, 3.0])), (3.0, 1.0));
         assert!(maximum(&[NAN, NAN]).is_nan());
         assert!(greater(NAN, 1.0).is_nan() && smaller(1.0, NAN).is_nan());
+    }
+
+    /// NaN won against infinity, which it does not in Go.
+    #[test]
+    fn of_two_the_greater_is_that_of_go() {
+        for (a, b, greatest, least) in [
+            (1.0, 2.0, 2.0, 1.0),
+            (INFINITY, NAN, INFINITY, NAN),
+            (NAN, -INFINITY, NAN, -INFINITY),
+            (NAN, NAN, NAN, NAN),
+            (INFINITY, -INFINITY, INFINITY, -INFINITY),
+            (0.0, -0.0, 0.0, -0.0),
+            (-3.0, -3.0, -3.0, -3.0),
+        ] {
+            for (a, b) in [(a, b), (b, a)] {
+                let same = |found: f64, wanted: f64| {
+                    found.to_bits() == wanted.to_bits() || (found.is_nan() && wanted.is_nan())
+                };
+                assert!(same(greater(a, b), greatest) && same(smaller(a, b), least), "{a} {b}");
+            }
+        }
     }
 
     #[test]

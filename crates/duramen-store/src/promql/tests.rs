@@ -357,6 +357,32 @@ fn aggregations() {
     assert!(failure(&memory, r#"count_values("", up)"#).contains("label"));
 }
 
+/// Infinity was taken for all series, NaN won against infinity, and a number beyond all numbers was infinity.
+#[test]
+fn numbers_without_bounds_are_as_in_prometheus() {
+    let memory = Memory::default().with("up", &[("job", "a")], &[1.0; 6]).with("up", &[("job", "b")], &[2.0; 6]);
+    for many in ["Inf", "1e30", "9223372036854774784"] {
+        assert!(failure(&memory, &format!("topk({many}, up)")).contains("overflows int64"), "{many}");
+    }
+    assert!(failure(&memory, "bottomk(-Inf, up)").contains("underflows int64"));
+    assert_eq!(ask(&memory, "bottomk(-1e18, up)", 50), "");
+    assert_eq!(ask(&memory, "topk(1e18, up)", 50), ask(&memory, "topk(100, up)", 50));
+    for (text, column) in [("1e400", 1), ("2 * 1e999", 5)] {
+        let Err(Error::Syntax(complaint)) = Expression::parse(text) else { panic!("{text} is a number") };
+        assert!(complaint.reason.contains("out of range"), "{complaint}");
+        assert_eq!(complaint.line_and_column(), (1, column));
+    }
+    for (text, value) in [
+        ("clamp_min(vector(NaN), Inf)", "inf"),
+        ("clamp_min(vector(Inf), NaN)", "inf"),
+        ("clamp_max(vector(NaN), -Inf)", "-inf"),
+        ("clamp(vector(NaN), Inf, Inf)", "inf"),
+        ("clamp_max(vector(NaN), Inf)", "NaN"),
+    ] {
+        assert_eq!(ask(&memory, text, 50), format!("{{}} {value}"), "{text}");
+    }
+}
+
 #[test]
 fn best_of_many_steps() {
     let memory =

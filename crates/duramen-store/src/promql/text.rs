@@ -134,6 +134,9 @@ impl Reader<'_> {
         let written = self.rest()[..length].to_string();
         self.at += length;
         let kind = match number(&written) {
+            Some(value) if value.is_infinite() => {
+                return self.complain(at, format!("the number {written} is out of range: there is Inf"));
+            }
             Some(value) => Kind::Number(value),
             None => match duration_ms(&written) {
                 Ok(milliseconds) => Kind::Duration(milliseconds),

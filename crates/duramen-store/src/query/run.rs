@@ -9,7 +9,7 @@ pub(super) mod count;
 
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ pub struct Explained {
     pub chunks: usize,
     /// Rows given out.
     pub rows: usize,
-    /// Blocks that could not be read, and why.
+    /// Blocks that could not be read, tables that could not be opened, and why.
     pub damaged: Vec<String>,
 }
 
@@ -101,8 +101,35 @@ enum Place {
 #[derive(Clone, Debug)]
 struct Meant {
     labels: Labels,
-    /// Only for what it tells of gaps.
+    of: Sought,
+}
+
+/// What of a stream is sought: rows that pass the filters, rows that tell of gaps, or both. A row that tells of a gap and passes is
+/// an answer as any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sought {
+    rows: bool,
     gaps: bool,
+}
+
+/// What a row is to an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Row,
+    Gap,
+}
+
+/// A row of an open source that is of the answer.
+#[derive(Clone, Copy, Debug)]
+struct Match {
+    row: u32,
+    role: Role,
+}
+
+impl Match {
+    fn of(row: usize, role: Role) -> Match {
+        Match { row: row as u32, role }
+    }
 }
 
 /// What rows are sorted by: rows of boots without a clock come before all others.
@@ -142,7 +169,7 @@ struct Open {
     base: TimeBase,
     scale: Scale,
     /// Rows that match, in the order of the answer; those before `next` are given out.
-    matching: Vec<u32>,
+    matching: Vec<Match>,
     next: usize,
 }
 
@@ -152,7 +179,7 @@ struct Candidate<'a> {
     level: u8,
     text: &'a [u8],
     fields: Fields<'a>,
-    gaps: bool,
+    of: Sought,
 }
 
 /// Readers kept at most; each may hold a dictionary.
@@ -164,7 +191,8 @@ struct Reading {
     table: Arc<Table>,
 }
 
-/// The answer to a query, row by row. After an error that names a damaged place it goes on behind it.
+/// The answer to a query, row by row. After an error that names a damaged place it goes on behind it; those that name a table of
+/// which nothing can be read come first.
 pub struct Rows {
     query: Query,
     levels: u16,
@@ -181,6 +209,8 @@ pub struct Rows {
     /// What blocks are read with, by table and stream.
     readers: BTreeMap<(usize, usize), StreamReader>,
     noticed: Arc<Noticed>,
+    /// What is to be told before the first row.
+    faults: VecDeque<Error>,
 }
 
 /// What the blocks of a stream are read with, made when it is needed first.
@@ -216,7 +246,7 @@ impl Store {
     /// sources as overlap at one time.
     ///
     /// # Errors
-    /// A table that cannot be opened; see also [`Rows`].
+    /// A table that the device cannot read. One that is damaged is told of by [`Rows`].
     pub fn query(&self, query: Query) -> Result<Rows, Error> {
         Rows::new(self.core(), query)
     }
@@ -243,6 +273,7 @@ impl Rows {
             explained: Explained { tables: tables.len(), ..Explained::default() },
             readers: BTreeMap::new(),
             noticed: core.noticed.clone(),
+            faults: VecDeque::new(),
             query,
         };
         for (base, chunk) in chunks {
@@ -304,10 +335,14 @@ impl Rows {
             self.explained.tables_by_time += 1;
             return Ok(());
         }
-        let table = match core.open_tables.get(&live, &core.catalog) {
+        let table = match core.open_table(&live) {
             Ok(table) => table,
             Err(error @ Error::DamagedTable { .. }) => {
+                // Nobody can tell any more whether rows of the answer were in it: the answer says so, and goes on.
+                self.noticed.note_table(&live.entry, &error);
+                let error = error.of_table(&live.entry);
                 self.explained.damaged.push(error.to_string());
+                self.faults.push_back(error);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -317,17 +352,17 @@ impl Rows {
         let filters = if tokens.is_empty() { Vec::new() } else { self.filters(&table) };
         let at = self.tables.len();
         for (number, stream) in table.index.streams.iter().enumerate() {
-            let Some(Meant { gaps, .. }) = meant(&self.query, &stream.labels) else { continue };
+            let Some(Meant { of, .. }) = meant(&self.query, &stream.labels) else { continue };
             for (block, entry) in stream.blocks.iter().enumerate() {
                 self.explained.blocks += 1;
                 let times = (entry.first_time, entry.last_time);
-                if !self.meets(scale, times) || (!gaps && entry.levels & self.levels == 0) {
+                if !self.meets(scale, times) || (!of.gaps && entry.levels & self.levels == 0) {
                     self.explained.blocks_by_time += 1;
                     continue;
                 }
                 let from = entry.filter_offset as usize;
                 let own = filters.get(from..from + entry.filter_bytes as usize).unwrap_or(&[]);
-                if !gaps && !tokens.iter().all(|&token| may_hold(own, token)) {
+                if !of.gaps && !tokens.iter().all(|&token| may_hold(own, token)) {
                     self.explained.blocks_by_word += 1;
                     continue;
                 }
@@ -379,42 +414,48 @@ impl Rows {
     }
 
     fn key(&self, open: &Open) -> Key {
-        let order = open.order(open.matching[open.next] as usize);
+        let order = open.order(open.matching[open.next].row as usize);
         match self.query.direction {
             Direction::Forward => Key::Forward(Reverse(order)),
             Direction::Backward => Key::Backward(order),
         }
     }
 
-    fn passes(&self, scale: Scale, id: RowId, candidate: &Candidate<'_>) -> bool {
-        let Candidate { time, level, text, fields, gaps } = *candidate;
+    /// What a row is to the answer; `None`: it is not of it.
+    fn role(&self, scale: Scale, id: RowId, candidate: &Candidate<'_>) -> Option<Role> {
+        let Candidate { time, level, text, fields, of } = *candidate;
         if !self.meets(scale, (time, time)) || self.query.after.is_some_and(|after| id <= after) {
-            return false;
+            return None;
         }
-        if gaps {
-            return matches!(fields.get("event"), Some("gap" | "outage"));
-        }
-        self.levels & 1 << level != 0
+        let passes = of.rows
+            && self.levels & 1 << level != 0
             && self.query.filters.iter().all(|filter| filter.passes(text))
-            && self.query.fields.iter().all(|filter| filter.passes(fields))
+            && self.query.fields.iter().all(|filter| filter.passes(fields));
+        if passes {
+            return Some(Role::Row);
+        }
+        (of.gaps && matches!(fields.get("event"), Some("gap" | "outage"))).then_some(Role::Gap)
     }
 
     fn open_chunk(&self, base: TimeBase, chunk: Arc<Chunk>) -> Option<Open> {
         let scale = self.scale(base);
-        let may = self.query.gaps || self.query.filters.iter().all(|filter| filter.may_pass_in(&chunk.text));
-        let rows: Range<usize> = if may { 0..chunk.len() } else { 0..0 };
-        let matching = rows.filter(|&row| {
-            let Some(Some(Meant { gaps, .. })) = self.names.get(&chunk.streams[row]) else { return false };
+        let may = self.query.filters.iter().all(|filter| filter.may_pass_in(&chunk.text));
+        let rows: Range<usize> = if may || self.query.gaps { 0..chunk.len() } else { 0..0 };
+        let matching = rows.filter_map(|row| {
+            let Some(Some(Meant { of, .. })) = self.names.get(&chunk.streams[row]) else { return None };
+            if !may && !of.gaps {
+                return None;
+            }
             let (text, fields) = (chunk.text(row), chunk.fields(row));
-            let candidate = Candidate { time: chunk.times[row], level: chunk.levels[row], text, fields, gaps: *gaps };
-            self.passes(scale, chunk.id(row), &candidate)
+            let candidate = Candidate { time: chunk.times[row], level: chunk.levels[row], text, fields, of: *of };
+            Some(Match::of(row, self.role(scale, chunk.id(row), &candidate)?))
         });
-        let mut matching: Vec<u32> = matching.map(|row| row as u32).collect();
+        let mut matching: Vec<Match> = matching.collect();
         if matching.is_empty() {
             return None;
         }
         // Rows lie in the order in which they came.
-        matching.sort_by_key(|&row| chunk.times[row as usize]);
+        matching.sort_by_key(|found| chunk.times[found.row as usize]);
         Some(Open { rows: Opened::Chunk(chunk), base, scale, matching, next: 0 })
     }
 
@@ -430,19 +471,19 @@ impl Rows {
         let text = table.text(reader, entry)?;
         self.explained.bytes_read += u64::from(entry.text.stored);
         let Some(meant) = meant(&self.query, &stream.labels) else { return Ok(None) };
-        if !meant.gaps && !self.query.filters.iter().all(|filter| filter.may_pass_in(&text)) {
+        if !meant.of.gaps && !self.query.filters.iter().all(|filter| filter.may_pass_in(&text)) {
             return Ok(None);
         }
         self.explained.bytes_read += u64::from(entry.numbers.stored) + u64::from(entry.fields.stored);
         let numbers = table.numbers(entry)?;
         let block = Block { numbers, text, fields: table.fields(entry)? };
-        let matching = (0..block.numbers.len()).filter(|&row| {
+        let matching = (0..block.numbers.len()).filter_map(|row| {
             let (time, level) = (block.numbers.times[row], block.numbers.levels[row]);
             let (text, fields) = (block.text(row), block.fields(row));
-            let candidate = Candidate { time, level, text, fields, gaps: meant.gaps };
-            self.passes(scale, block.numbers.ids[row], &candidate)
+            let candidate = Candidate { time, level, text, fields, of: meant.of };
+            Some(Match::of(row, self.role(scale, block.numbers.ids[row], &candidate)?))
         });
-        let matching: Vec<u32> = matching.map(|row| row as u32).collect();
+        let matching: Vec<Match> = matching.collect();
         let rows = Opened::Block(Arc::new(block), meant);
         Ok((!matching.is_empty()).then_some(Open { rows, base, scale, matching, next: 0 }))
     }
@@ -461,7 +502,7 @@ impl Rows {
     fn take(&mut self) -> Option<Row> {
         let Keyed { open: Reverse(place), .. } = self.heap.pop()?;
         let mut open = self.open[place].take()?;
-        let row = open.row(open.matching[open.next] as usize, &self.names);
+        let row = open.row(open.matching[open.next], &self.names);
         open.next += 1;
         if open.next < open.matching.len() {
             let key = self.key(&open);
@@ -498,9 +539,9 @@ fn named(names: &BTreeMap<StreamId, Option<Meant>>, stream: StreamId) -> &Meant 
 
 /// Whether a query means a stream, and what of it.
 fn meant(query: &Query, labels: &Labels) -> Option<Meant> {
-    let selected = query.selector.selects(labels);
-    let events = query.gaps && labels.get(EVENTS.0) == Some(EVENTS.1);
-    (selected || events).then(|| Meant { labels: labels.clone(), gaps: !selected })
+    let rows = query.selector.selects(labels);
+    let gaps = query.gaps && labels.get(EVENTS.0) == Some(EVENTS.1);
+    (rows || gaps).then(|| Meant { labels: labels.clone(), of: Sought { rows, gaps } })
 }
 
 impl Open {
@@ -511,12 +552,13 @@ impl Open {
         }
     }
 
-    fn row(&self, row: usize, names: &BTreeMap<StreamId, Option<Meant>>) -> Row {
+    fn row(&self, Match { row, role }: Match, names: &BTreeMap<StreamId, Option<Meant>>) -> Row {
+        let (row, gap) = (row as usize, role == Role::Gap);
         match &self.rows {
             Opened::Chunk(chunk) => Row {
                 id: chunk.id(row),
                 labels: named(names, chunk.streams[row]).labels.clone(),
-                gap: named(names, chunk.streams[row]).gaps,
+                gap,
                 time: self.scale.time(chunk.times[row]),
                 base: self.base,
                 timed: self.scale.timed,
@@ -528,7 +570,7 @@ impl Open {
             Opened::Block(block, meant) => Row {
                 id: block.numbers.ids[row],
                 labels: meant.labels.clone(),
-                gap: meant.gaps,
+                gap,
                 time: self.scale.time(block.numbers.times[row]),
                 base: self.base,
                 timed: self.scale.timed,
@@ -545,6 +587,9 @@ impl Iterator for Rows {
     type Item = Result<Row, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(fault) = self.faults.pop_front() {
+            return Some(Err(fault));
+        }
         if self.left == 0 {
             return None;
         }

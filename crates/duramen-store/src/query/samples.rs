@@ -124,7 +124,7 @@ impl Store {
     /// not in the answer.
     ///
     /// # Errors
-    /// A table that cannot be opened; what is damaged is left out, and told by [`SeriesIter::damaged`].
+    /// A table that the device cannot read; what is damaged is left out, and told by [`SeriesIter::damaged`].
     pub fn samples(&self, selector: &Selector, from: Nanoseconds, to: Nanoseconds) -> Result<SeriesIter, Error> {
         SeriesIter::new(self.core(), selector, (from, to))
     }
@@ -207,9 +207,12 @@ impl SeriesIter {
             if last.saturating_add(offset) < span.0 || first.saturating_add(offset) >= span.1 {
                 continue;
             }
-            match core.open_tables.get(&live, &core.catalog) {
+            match core.open_table(&live) {
                 Ok(table) => all.parts.push(Part { live, table, offset }),
-                Err(error @ Error::DamagedTable { .. }) => all.damaged.push(error.to_string()),
+                Err(error @ Error::DamagedTable { .. }) => {
+                    all.noticed.note_table(&live.entry, &error);
+                    all.damaged.push(error.of_table(&live.entry).to_string());
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -121,6 +121,14 @@ impl Table {
         }
     }
 
+    /// Bytes of memory that it takes, about: its index, and what is made of that when series are asked for by labels.
+    pub fn memory_bytes(&self) -> usize {
+        let series = &self.index.series;
+        let labels = series.iter().map(|series| series.labels.iter().count()).sum::<usize>();
+        let postings = if series.len() >= INDEXED_SERIES_MIN { Postings::bytes(labels) } else { 0 };
+        size_of::<Table>() + self.index.memory_bytes() + postings
+    }
+
     fn place(&self) -> Place<'_> {
         Place { file: &*self.file, path: &self.path, binding: &self.binding }
     }

@@ -8,7 +8,11 @@ use std::time::Duration;
 use duramen_journal::disk::sim::{History, Scenario, SimDisk};
 use duramen_journal::{SyncPolicy, World};
 use duramen_store::inspect::verify;
-use duramen_store::{Batch, Durability, Error, Labels, Level, Options, Power, Query, Selector, Store};
+use duramen_store::{
+    Batch, DOWNSAMPLE_LABEL, Durability, Error, Labels, Level, Options, Power, Query, Selector, Store,
+};
+
+use crate::aging::{self, Later};
 
 const FOLDER: &str = "/data";
 const BACKUP: &str = "/backup";
@@ -59,6 +63,9 @@ pub struct Script {
     pub samples: bool,
     /// Samples in memory at which series with many are sealed.
     pub buffer_samples: usize,
+    /// Segments of the journal at which all that is in memory is sealed.
+    pub segments_max: usize,
+    pub later: Later,
 }
 
 /// What the outside world was told or asked for. Batches have numbers from 1.
@@ -71,6 +78,12 @@ pub enum Event {
     Durable(usize),
     /// The append was refused: nothing of it may be there.
     Refused(usize),
+    /// The clock went so far that samples are dropped from here on.
+    Aged,
+    /// The clock goes so far that all windows of the batches up to this one are over; what is issued later is late for its window.
+    Over(usize),
+    /// And they are made, durably.
+    Made,
     /// A backup is complete, which has all batches up to this one.
     BackedUp(usize),
     /// After a crash these were there: from now on they must be.
@@ -90,6 +103,8 @@ pub fn all() -> Vec<Script> {
         room: None,
         samples: false,
         buffer_samples: 10_000,
+        segments_max: Options::default().segments_max,
+        later: Later::Stay,
     };
     let lines = [Wait(1), Leave(3), Wait(2), Pass(1_500), Leave(1), Wait(2)];
     let flushes = [Wait(3), Flush, Leave(2), Wait(1), Flush, Wait(2)];
@@ -158,6 +173,12 @@ fn of_samples(plain: &Script, power: &[Action], many: &[Action], reopened: &[Act
         Script { memtable_bytes: 4 << 10, days: 2, ..measured("samples-power", power) },
         Script { room: Some(400 << 10), memtable_bytes: 4 << 10, ..measured("samples-full", many) },
         measured("samples-reopened", reopened),
+        // Nothing but the number of segments has it sealed.
+        Script { memtable_bytes: 1 << 30, segments_max: 2, ..measured("samples-segments", many) },
+        Script { sweep: true, memtable_bytes: 1 << 30, segments_max: 2, ..measured("faults-segments", many) },
+        Script { later: Later::Downsampled, fan_in: 2, ..measured("downsampled", &aging::WINDOWS) },
+        Script { later: Later::Downsampled, fan_in: 2, sweep: true, ..measured("faults-windows", &aging::WINDOWS) },
+        Script { later: Later::Dropped, ..measured("samples-dropped", &aging::dropped(many)) },
     ]
 }
 
@@ -171,9 +192,9 @@ fn rows(script: &Script, batch: usize, count: usize) -> Vec<(usize, i64, String)
 }
 
 /// The samples of a batch: series, time, value.
-fn samples(script: &Script, batch: usize, count: usize) -> Vec<(usize, i64, f64)> {
+pub fn samples(script: &Script, batch: usize, count: usize) -> Vec<(usize, i64, f64)> {
     let sample = |at: usize| {
-        let time = 1_700_000_000_000_000_000 + (batch * 1_000 + at) as i64 + at as i64 % script.days * 40 * DAY;
+        let time = script.later.time(batch, at) + at as i64 % script.days * 40 * DAY;
         // Every third one is no decimal.
         let value = if at % 3 == 2 { (at as f64).sqrt() / 3.0 } else { (at * 7) as f64 / 100.0 };
         (at % 3, time, value)
@@ -219,6 +240,11 @@ struct Model {
     written: usize,
     /// Samples written one by one before each batch was issued: they are durable with it.
     written_before: BTreeMap<usize, usize>,
+    /// Samples may have been dropped.
+    aged: bool,
+    /// All windows of the batches up to this one were over at one time; and whether they are made.
+    over: Option<usize>,
+    made: bool,
 }
 
 impl Model {
@@ -233,10 +259,26 @@ impl Model {
             Event::Durable(batch) => model.durable.push(*batch),
             Event::Refused(batch) => model.refused.push(*batch),
             Event::BackedUp(_) => {}
+            Event::Aged => model.aged = true,
+            Event::Over(upto) => _ = model.over.get_or_insert(*upto),
+            Event::Made => model.made = true,
             Event::Served(all) => model.served = Some((all.clone(), model.issued.len())),
         });
         model
     }
+
+    /// The windows of the batches up to this one must be there.
+    fn made_upto(&self) -> usize {
+        self.over.filter(|_| self.made).unwrap_or(0)
+    }
+}
+
+/// Lets time pass.
+fn pass(world: &World, milliseconds: u64, tell: &dyn Fn(Event)) {
+    if milliseconds > aging::DAY_MILLISECONDS {
+        tell(Event::Aged);
+    }
+    world.environment.wait(&Default::default(), 0, Some(Duration::from_millis(milliseconds)));
 }
 
 impl Script {
@@ -256,11 +298,19 @@ impl Script {
             fan_in: self.fan_in,
             // Two of the three streams of most batches.
             large_stream_bytes: 150,
+            segments_max: self.segments_max,
+            downsampling: self.later.rules(),
+            retention_age: self.later.retention_age(),
             ..small
         }
     }
 
-    fn open(&self, world: &World) -> Result<Store, Error> {
+    /// Its time is long ago: where samples are dropped it would be refused.
+    fn has_gauge(&self) -> bool {
+        self.samples && self.later != Later::Dropped
+    }
+
+    pub fn open(&self, world: &World) -> Result<Store, Error> {
         Store::open_with(FOLDER, &self.options(), world.clone()).map(|opened| opened.0)
     }
 
@@ -273,7 +323,7 @@ impl Script {
         for (own, time, value) in samples(self, number, count) {
             batch.push_sample(&store.stream(&series(own))?, time, value);
         }
-        if self.samples {
+        if self.has_gauge() {
             batch.push_sample(&store.stream(&series(GAUGE.0))?, GAUGE.1, number as f64);
         }
         batch.set_position(KEY, &(number as u64).to_le_bytes());
@@ -284,7 +334,7 @@ impl Script {
     }
 
     /// Runs the actions. Only if `may_fail`, because the disk does, may any of them.
-    fn act(&self, world: &World, tell: &dyn Fn(Event), may_fail: bool) -> Result<(), String> {
+    pub fn act(&self, world: &World, tell: &dyn Fn(Event), may_fail: bool) -> Result<(), String> {
         let mut store = match self.open(world) {
             Ok(store) => store,
             Err(_) if may_fail => return Ok(()),
@@ -318,7 +368,7 @@ impl Script {
                 BackUp => store.backup(BACKUP, &mut |_| ()).map(|_| tell(Event::BackedUp(number))),
                 Supply(power) => store.set_power(power, "script").and_then(|()| store.tick()),
                 Pass(milliseconds) => {
-                    world.environment.wait(&Default::default(), 0, Some(Duration::from_millis(milliseconds)));
+                    pass(world, milliseconds, tell);
                     store.tick()
                 }
                 Reopen => {
@@ -399,14 +449,21 @@ impl Script {
             samples(self, number, model.issued[&number])
                 .into_iter()
                 .for_each(|(own, time, value)| note(own, time, value));
-            note(GAUGE.0, GAUGE.1, number as f64);
+            if self.has_gauge() {
+                note(GAUGE.0, GAUGE.1, number as f64);
+            }
         }
         let asked =
             store.samples(&Selector::default(), i64::MIN, i64::MAX).map_err(|error| format!("asking: {error}"))?;
         let mut singles = 0;
         let mut found: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
+        let mut made = Vec::new();
         for own in asked {
             let own = own.map_err(|error| format!("reading: {error}"))?;
+            if own.labels.get(DOWNSAMPLE_LABEL).is_some() {
+                made.push(own);
+                continue;
+            }
             let all = own.samples.iter().map(|sample| (sample.time, sample.value.to_bits())).collect();
             if own.labels == series(SINGLES.0) {
                 singles = own.samples.len();
@@ -419,6 +476,11 @@ impl Script {
             }
             found.insert(own.labels.to_string(), all);
         }
+        if model.aged {
+            aging::forget_dropped(&mut told, &found);
+        }
+        let counted: Vec<_> = served.iter().map(|&number| (number, model.issued[&number])).collect();
+        aging::check_made(self, &made, &counted, model.made_upto())?;
         if found != told {
             let flat = |all: &BTreeMap<String, BTreeMap<i64, u64>>| -> BTreeSet<(String, i64, u64)> {
                 all.iter()
@@ -561,6 +623,17 @@ impl Scenario for Script {
         // What was lost leaves holes behind which the store goes on.
         let served = self.check(&store, &Model::of(history), true)?;
         history.push(Event::Served(served));
+        if self.later != Later::Downsampled {
+            return store.close().map_err(|error| format!("closing: {error}"));
+        }
+        history.push(Event::Over(number));
+        pass(world, 3_600_000, &|event| history.push(event));
+        store.tick().map_err(|error| format!("making windows: {error}"))?;
+        store.close().map_err(|error| format!("closing: {error}"))?;
+        history.push(Event::Made);
+        drop(store);
+        let store = self.open(world).map_err(|error| format!("opening a third time: {error}"))?;
+        self.check(&store, &Model::of(history), true)?;
         store.close().map_err(|error| format!("closing: {error}"))
     }
 

@@ -10,13 +10,16 @@
     reason = "the golden file lies on the real disk; a failure is the test's"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use duramen_journal::disk::sim::SimDisk;
 use duramen_journal::disk::{Access, Disk, read_full_at, write_all_at};
-use duramen_store::{Batch, Durability, Level, STALE, Store};
+use duramen_store::{
+    Batch, Downsampling, Durability, Level, Options, Partition, Query, Report, STALE, Statistic, Store, inspect,
+};
 
 use crate::samples::{all, series, series_options};
 use crate::{DAY, FOLDER, SECOND, START, ask, open, open_with, stream};
@@ -25,6 +28,9 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/store.t
 
 /// The same of samples.
 const SAMPLES_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/samples.txt");
+
+/// The same of series that were made by downsampling.
+const DOWNSAMPLED_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/downsampled.txt");
 
 /// What a clock says that nobody set.
 const CLOCK_NOT_SET: Duration = Duration::from_secs(100);
@@ -90,6 +96,49 @@ fn samples_workload(disk: &SimDisk) {
             store.compact().unwrap();
         }
     }
+    store.close().unwrap();
+}
+
+fn downsampled_options() -> Options {
+    let rule = |step, statistics: &[Statistic]| Downsampling {
+        selector: "{core!=\"2\"}".parse::<Query>().unwrap().selector,
+        step: Duration::from_secs(step),
+        delay: Duration::from_secs(30),
+        statistics: statistics.to_vec(),
+    };
+    let rules = vec![rule(60, &Statistic::ALL), rule(300, &[Statistic::Mean])];
+    Options { downsampling: rules, ..series_options() }
+}
+
+/// When the workload of downsampled series ends.
+const DOWNSAMPLED_END: i64 = START + 400 * DAY + 1_300 * SECOND;
+
+/// Rules of two steps over samples of two periods of 360 days: what they make in tables, merged ones, and in the journal only, with how far
+/// they have come; and a series that they do not mean.
+fn downsampled_workload(disk: &SimDisk) {
+    let (store, _) = open_with(disk, &downsampled_options());
+    let all: Vec<_> = (0..3).map(|number| series(&store, number)).collect();
+    for part in 0..24i64 {
+        let mut batch = Batch::new();
+        let mut time = 0;
+        for step in part * 10..(part + 1) * 10 {
+            time = START + step / 120 * 400 * DAY + step % 120 * 10 * SECOND;
+            let values = [(step * 37 % 100) as f64 / 10.0, (step as f64).sqrt(), 1.0];
+            all.iter().zip(values).for_each(|(own, value)| batch.push_sample(own, time, value));
+        }
+        store.append(batch, Durability::Now).unwrap().wait().unwrap();
+        disk.environment().set_wall(Duration::from_nanos(time as u64));
+        if part % 3 == 2 {
+            store.tick().unwrap();
+        }
+        if part % 4 == 3 {
+            store.flush().unwrap();
+            store.compact().unwrap();
+        }
+    }
+    // The last windows are made behind the last flush.
+    disk.environment().set_wall(Duration::from_nanos(DOWNSAMPLED_END as u64));
+    store.tick().unwrap();
     store.close().unwrap();
 }
 
@@ -203,26 +252,55 @@ fn version_1() {
     assert!(report.tables >= 3 && report.replayed > 0, "{report}");
 }
 
-#[test]
-fn version_1_of_samples() {
+/// Compares what a golden store of samples holds with what was told of it when it was written, and with what the same work gives today.
+fn check_samples(path: &str, workload: impl Fn(&SimDisk), options: &Options) -> (SimDisk, Report) {
+    let written = SimDisk::new(1);
+    workload(&written);
     if std::env::var("DURAMEN_REGENERATE").is_ok() {
-        let disk = SimDisk::new(1);
-        samples_workload(&disk);
         let mut text = String::new();
-        dump(&*disk.world().disk, Path::new(FOLDER), &mut text);
-        let (store, _) = open_with(&disk, &series_options());
+        dump(&*written.world().disk, Path::new(FOLDER), &mut text);
+        let (store, _) = open_with(&written.kill(), options);
         let _ = write!(text, "\n{}", samples_told(&store));
-        std::fs::write(SAMPLES_FILE, text).unwrap();
+        std::fs::write(path, text).unwrap();
     }
-    let golden = std::fs::read_to_string(SAMPLES_FILE).expect("the golden file is there");
+    let golden = std::fs::read_to_string(path).expect("the golden file is there");
     let (_, expected) = golden.split_once("\n\n").expect("files, then series");
-    let (store, report) = open_with(&load(&golden), &series_options());
+    let disk = load(&golden);
+    let (store, report) = open_with(&disk.kill(), options);
     assert!(report.lost_tables.is_empty() && report.unreadable.is_empty() && report.outage.is_none(), "{report}");
     assert!(samples_told(&store) == expected, "other samples:\n{}", samples_told(&store));
-    assert!(report.table_samples > 1_000 && report.replayed_samples > 0, "{report}");
-    // And what is read is what was written.
-    let disk = SimDisk::new(1);
-    samples_workload(&disk);
-    let (store, _) = open_with(&disk, &series_options());
+    let (store, _) = open_with(&written, options);
     assert!(samples_told(&store) == expected, "this code writes other samples:\n{}", samples_told(&store));
+    (disk, report)
+}
+
+#[test]
+fn version_1_of_samples() {
+    let (_, report) = check_samples(SAMPLES_FILE, samples_workload, &series_options());
+    assert!(report.table_samples > 1_000 && report.replayed_samples > 0, "{report}");
+}
+
+#[test]
+fn version_1_of_downsampled_series() {
+    let (disk, report) = check_samples(DOWNSAMPLED_FILE, downsampled_workload, &series_options());
+    assert!(report.table_samples > 800 && report.replayed_samples > 0, "{report}");
+    let mut partitions = BTreeSet::new();
+    let mut levels = BTreeSet::new();
+    inspect::dump(FOLDER, disk.world(), &inspect::Selection::default(), &mut |item| {
+        if let inspect::Item::SampleTable(table) = item
+            && let Partition::Downsampled(period) = table.partition
+        {
+            partitions.insert(period);
+            levels.insert(table.level);
+        }
+        true
+    })
+    .unwrap();
+    assert!(partitions.len() == 2 && levels.len() > 1, "{partitions:?} {levels:?}");
+    // The rules know how far they came: nothing is made again, or otherwise.
+    disk.environment().set_wall(Duration::from_nanos(DOWNSAMPLED_END as u64));
+    let (store, _) = open_with(&disk, &downsampled_options());
+    let (before, rows) = (samples_told(&store), store.stats().journal.appended);
+    store.tick().unwrap();
+    assert_eq!((samples_told(&store), store.stats().journal.appended), (before, rows));
 }

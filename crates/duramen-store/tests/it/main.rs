@@ -3,12 +3,15 @@
 
 mod backup;
 mod counts;
+mod downsampling;
 mod events;
 mod golden;
 mod inspect;
 mod inspect_samples;
 mod questions;
+mod retention;
 mod samples;
+mod segments;
 mod space;
 mod tables;
 

@@ -45,6 +45,24 @@ fn verify(disk: &SimDisk, seed: u64) -> duramen_store::inspect::Verification {
     found
 }
 
+/// Spans exclude their end: a sample at the last time of all was acknowledged, and never seen.
+#[test]
+fn a_sample_that_nobody_could_ask_for_is_refused() {
+    let disk = SimDisk::new(3);
+    let (store, _) = open_with(&disk, &options());
+    let series = series(&store, 1);
+    let refused = |written: Result<(), Error>| matches!(written, Err(Error::TimeOutOfRange { time: i64::MAX }));
+    let mut batch = Batch::new();
+    batch.push_sample(&series, i64::MAX, 1.0);
+    assert!(refused(store.append(batch, Durability::Now).map(|_| ())));
+    assert!(refused(store.write(&series, i64::MAX, 2.0)));
+    for time in [i64::MIN, i64::MAX - 1] {
+        store.write(&series, time, 3.0).expect("taken");
+    }
+    let found: Vec<i64> = all(&store).into_values().flatten().map(|(time, _)| time).collect();
+    assert_eq!(found, [i64::MIN, i64::MAX - 1]);
+}
+
 struct Model {
     samples: BTreeMap<String, BTreeMap<i64, u64>>,
     random: u64,

@@ -1,5 +1,7 @@
 //! A disk that fills up: nothing acknowledged goes but what the options give up, and that is told.
 
+use std::ops::Range;
+
 use duramen_journal::disk::sim::SimDisk;
 use duramen_store::{Batch, DiskFull, Durability, Error, Level, Options, Store};
 
@@ -12,8 +14,9 @@ fn small(disk_full: DiskFull) -> Options {
     Options { free_bytes_min: FREE, disk_full, memtable_bytes: 64 << 10, fan_in: 100, ..options() }
 }
 
-fn fill(store: &Store, day: i64, rows: u32) -> Result<u32, Error> {
-    for row in 0..rows {
+/// How many of these rows of a day were taken before one was refused.
+fn fill(store: &Store, day: i64, rows: Range<u32>) -> Result<u32, Error> {
+    for row in rows.clone() {
         let mut batch = Batch::new();
         // Digits that compress badly.
         let noise =
@@ -22,11 +25,11 @@ fn fill(store: &Store, day: i64, rows: u32) -> Result<u32, Error> {
         batch.push(&stream(store, "filler"), START + day * DAY, Level::Info, text.as_bytes(), &[]);
         match store.append(batch, Durability::Now) {
             Ok(receipt) => receipt.wait()?,
-            Err(error) if error.is_no_space() => return Ok(row),
+            Err(error) if error.is_no_space() => return Ok(row - rows.start),
             Err(error) => return Err(error),
         }
     }
-    Ok(rows)
+    Ok(rows.len() as u32)
 }
 
 #[test]
@@ -34,7 +37,7 @@ fn rows_are_refused_while_there_is_too_little_space_and_taken_when_it_is_back() 
     let disk = SimDisk::new(1);
     disk.set_capacity(Some(3 << 20));
     let (store, _) = open_with(&disk, &small(DiskFull::Stop));
-    let taken = fill(&store, 0, 100_000).expect("refusals only");
+    let taken = fill(&store, 0, 0..100_000).expect("refusals only");
     assert!(taken > 1_000 && taken < 100_000, "{taken} rows were taken");
     assert!(store.stats().space_short && store.stats().free_bytes.is_some_and(|free| free < FREE));
     assert_eq!(all(&store).len() as u32, taken, "nothing that was taken goes, nothing that was refused stays");
@@ -52,12 +55,16 @@ fn the_oldest_rows_go_and_a_gap_says_which() {
     let disk = SimDisk::new(1);
     disk.set_capacity(Some(3 << 20));
     let (store, _) = open_with(&disk, &small(DiskFull::DropOldest));
-    let mut taken = 0;
+    let mut taken = 0_u32;
     for day in 0..8 {
-        let today = fill(&store, day, 2_500).expect("rows");
-        assert_eq!(today, 2_500, "day {day}: a row was refused though older ones could go");
+        for row in 0..2_500 {
+            // As the background thread does it: before an append waits for a table, it looks at the space that one needs.
+            store.tick().expect("a look at the space");
+            let today = fill(&store, day, row..row + 1).expect("rows");
+            assert_eq!(today, 1, "day {day}, row {row}: refused though older ones could go");
+        }
         store.flush().expect("sealed");
-        taken += today;
+        taken += 2_500;
     }
     let kept = all(&store);
     let dropped = store.stats().rows_dropped;

@@ -9,6 +9,8 @@ use duramen_journal::{Error, Journal, Options, Report};
 pub mod append;
 pub mod bench;
 pub mod cat;
+#[cfg(feature = "decisions")]
+pub mod decisions;
 pub mod demo;
 pub mod dump;
 pub mod follow;

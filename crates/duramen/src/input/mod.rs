@@ -110,8 +110,9 @@ impl Feed {
         loop {
             match self.store.append_drain(batch, how) {
                 Ok(receipt) => {
-                    Counters::add(&self.counters.rows, rows);
-                    Counters::add(&self.counters.bytes, bytes);
+                    let too_old = receipt.too_old();
+                    Counters::add(&self.counters.rows, rows - too_old.rows as u64);
+                    Counters::add(&self.counters.bytes, bytes - too_old.text_bytes as u64);
                     return Ok(Some(receipt));
                 }
                 // Files and pipes wait; whoever cannot wait is told, or counted.

@@ -29,7 +29,7 @@ impl Format {
 }
 
 /// Reads a body. [`Outcome::skipped`] counts the exemplars. An OpenMetrics body that does not end in `# EOF` has a bad row for
-/// that, behind its last line: it may have been cut.
+/// that, behind its last line, and is [`Outcome::cut`].
 pub fn read(
     body: &[u8],
     format: Format,
@@ -66,6 +66,7 @@ pub fn read(
         }
     }
     if format == Format::OpenMetrics && !ended && !outcome.stopped {
+        outcome.cut = true;
         outcome.refuse(row + 1, 1, "no # EOF at the end: the body may have been cut");
     }
     outcome

@@ -127,6 +127,8 @@ pub struct Outcome {
     pub bad_count: u64,
     /// Whoever takes the samples wanted no more.
     pub stopped: bool,
+    /// The body does not end as its language wants it: it may have been cut.
+    pub cut: bool,
 }
 
 /// A row that is none, or was not wanted.

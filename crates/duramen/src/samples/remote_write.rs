@@ -14,23 +14,27 @@ use crate::samples::{
 /// The most that snappy makes of a byte: a copy of three bytes gives 64.
 const SNAPPY_RATIO_MAX: usize = 22;
 
-/// Decompresses a body into `message`, whose memory is used again from one body to the next.
+/// How many bytes a body says that are in it. Whoever takes bodies has a bound for that.
 ///
 /// # Errors
-/// It is no snappy block, or there are more than `bytes_max` bytes in it. Nothing is allocated before that is known, nor more than
-/// the body can hold.
-pub fn decompress(body: &[u8], bytes_max: usize, message: &mut Vec<u8>) -> Result<(), String> {
+/// It is no snappy block, or cannot hold so many.
+pub fn decompressed_bytes(body: &[u8]) -> Result<usize, String> {
     if body.starts_with(b"\xff\x06\x00\x00sNaPpY") {
         return Err("bad snappy: a stream of frames, where a block is expected".to_string());
     }
     let length = snap::raw::decompress_len(body).map_err(|error| format!("bad snappy: {error}"))?;
-    if length > bytes_max {
-        return Err(format!("{length} bytes when decompressed are over the bound of {bytes_max}"));
-    }
     if length > body.len().saturating_mul(SNAPPY_RATIO_MAX) {
         return Err(format!("bad snappy: {} bytes cannot hold the {length} that they announce", body.len()));
     }
-    message.resize(length, 0);
+    Ok(length)
+}
+
+/// Decompresses a body into `message`, whose memory is used again from one body to the next.
+///
+/// # Errors
+/// It is no snappy block. Nothing is allocated before that is known, nor more than [`decompressed_bytes`] says.
+pub fn decompress(body: &[u8], message: &mut Vec<u8>) -> Result<(), String> {
+    message.resize(decompressed_bytes(body)?, 0);
     let written = snap::raw::Decoder::new().decompress(body, message);
     let written = written.map_err(|error| format!("bad snappy: {error}"))?;
     message.truncate(written);
@@ -115,8 +119,8 @@ fn time_series(
                 continue;
             }
             let Some(time) = milliseconds.checked_mul(1_000_000) else {
+                // The series' other samples have done nothing wrong.
                 outcome.refuse(row, 1, format!("timestamp \"{milliseconds}\" is out of range"));
-                refused = true;
                 continue;
             };
             refused = !outcome.hand(row, &Sample { series, time: Some(time), value }, each);

@@ -1,5 +1,5 @@
 //! Times of samples. Owns the units in which senders count them, the guess of a unit that was not named, and their bounds: a
-//! time is nanoseconds since 1970 in an i64, or it is refused. Pure.
+//! time is nanoseconds since 1970 in an i64 and not the last of them, which no question would find, or it is refused. Pure.
 
 use jiff::tz::TimeZone;
 
@@ -70,7 +70,7 @@ impl Unit {
 /// It is no number, or out of range.
 pub fn whole(text: &[u8], unit: Unit) -> Result<i64, String> {
     match number::signed(text) {
-        Some(count) => count.checked_mul(unit.nanoseconds()).ok_or_else(|| out_of_range(text)),
+        Some(count) => count.checked_mul(unit.nanoseconds()).and_then(askable).ok_or_else(|| out_of_range(text)),
         None if is_whole(text) => Err(out_of_range(text)),
         None => Err(format!("bad timestamp {}", quoted(text))),
     }
@@ -98,7 +98,8 @@ pub fn decimal(text: &[u8], unit: Option<Unit>) -> Result<i64, String> {
     let fraction =
         i128::from(number::unsigned(after).unwrap_or(0)) * i128::from(length) / 10i128.pow(after.len() as u32);
     let sum = i128::from(before) * i128::from(length) + fraction;
-    i64::try_from(if digits.len() < text.len() { -sum } else { sum }).map_err(|_| out_of_range(text))
+    let signed = if digits.len() < text.len() { -sum } else { sum };
+    i64::try_from(signed).ok().and_then(askable).ok_or_else(|| out_of_range(text))
 }
 
 /// As some programs print large numbers: `1.7e9`.
@@ -111,6 +112,11 @@ fn scientific(text: &[u8], unit: Option<Unit>) -> Result<i64, String> {
         return Err(out_of_range(text));
     }
     Ok(nanoseconds as i64)
+}
+
+/// Spans of time exclude their end.
+fn askable(time: i64) -> Option<i64> {
+    (time < i64::MAX).then_some(time)
 }
 
 fn is_whole(text: &[u8]) -> bool {
@@ -154,7 +160,7 @@ impl Times {
         };
         // The present matters only to times without a year.
         let found = self.stamps.time(date, 0).filter(|(_, length)| *length == date.len());
-        found.map(|(time, _)| time).ok_or_else(|| format!("bad time {}", quoted(text)))
+        found.and_then(|(time, _)| askable(time)).ok_or_else(|| format!("bad time {}", quoted(text)))
     }
 }
 
@@ -249,9 +255,24 @@ mod tests {
         assert!(times.read(b"1677-09-21T00:12:44+23:59").is_err());
     }
 
+    /// It was acknowledged and never seen.
+    #[test]
+    fn the_last_nanosecond_is_out_of_range() {
+        let unit = Some(Unit::Nanoseconds);
+        assert!(whole(b"9223372036854775807", Unit::Nanoseconds).unwrap_err().contains("out of range"));
+        assert!(
+            decimal(b"9223372036854775807", unit).is_err()
+                && decimal(b"9223372036.854775807", Some(Unit::Seconds)).is_err()
+        );
+        assert!(Times::new(None).read(b"2262-04-11T23:47:16.854775807Z").is_err());
+        assert_eq!(whole(b"9223372036854775806", Unit::Nanoseconds), Ok(i64::MAX - 1));
+        assert_eq!(decimal(b"9223372036854775806", unit), Ok(i64::MAX - 1));
+        assert_eq!(whole(b"-9223372036854775808", Unit::Nanoseconds), Ok(i64::MIN));
+    }
+
     proptest! {
         #[test]
-        fn any_time_comes_back(time in any::<i64>()) {
+        fn any_time_comes_back(time in i64::MIN..i64::MAX) {
             prop_assert_eq!(whole(time.to_string().as_bytes(), Unit::Nanoseconds), Ok(time));
             let sign = if time < 0 { "-" } else { "" };
             let (seconds, rest) = (time.unsigned_abs() / 1_000_000_000, time.unsigned_abs() % 1_000_000_000);

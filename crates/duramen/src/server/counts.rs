@@ -10,7 +10,7 @@ use duramen_store::By;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Shared;
-use crate::server::query::Asked;
+use crate::server::query::{Asked, SEARCH_PATIENCE, busy};
 use crate::server::refuse;
 use crate::stamp;
 
@@ -84,7 +84,7 @@ pub fn parse_step(text: &str) -> Result<i64, String> {
     step.ok_or_else(|| format!("{text} is no step: expected a time such as 30s, 5m, 1h, 1d"))
 }
 
-/// Answers with counts.
+/// Answers with counts, when it is its turn.
 pub async fn counts(State(shared): State<Arc<Shared>>, Parameters(asked): Parameters<AskedCounts>) -> Response {
     let question = Asked::of(asked.query, asked.since, asked.until).question();
     let step = asked.step.as_deref().map(parse_step).transpose();
@@ -93,8 +93,10 @@ pub async fn counts(State(shared): State<Arc<Shared>>, Parameters(asked): Parame
         Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
     };
     let by = asked.by.as_deref().map(By::parse);
+    let Ok(place) = shared.room.for_search(SEARCH_PATIENCE).await else { return busy() };
     let stop = shared.stop.clone();
     let counted = tokio::task::spawn_blocking(move || {
+        let _place = place;
         shared.store.count_while(question, step, by.as_ref(), &mut || stop.signal().is_none())
     });
     match counted.await {

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
-use duramen_store::{Batch, Durability, Level, Nanoseconds, Stream};
+use duramen_store::{Batch, Durability, Level, Nanoseconds, Receipt, Stream};
 use serde_json::{Map, Value};
 
 use crate::daemon::Shared;
 use crate::input::lines::split;
 use crate::input::{Counters, Feed, LineReader, Now};
-use crate::server::{Bodies, read_body, refuse};
+use crate::server::room::Held;
+use crate::server::{read_body, refuse};
 use crate::stamp::{self, Stamps};
 
 /// Names under which senders put a row's text.
@@ -28,6 +29,9 @@ const LEVEL: [&str; 3] = ["level", "severity", "priority"];
 struct Taken {
     /// Rows stored.
     rows: usize,
+    /// Rows that are not stored, as they are older than the retention keeps. Sending them again does not help.
+    #[serde(skip_serializing_if = "is_zero")]
+    too_old: usize,
     /// Nothing was stored, because the client's sequence says that it has been.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     repeated: bool,
@@ -41,8 +45,55 @@ struct Odd {
     reason: String,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// Lines named in an answer at most.
 const ODD_MAX: usize = 100;
+
+/// What the parameters of a request say of its rows.
+#[derive(Debug)]
+struct Asked {
+    /// Lines are texts, not JSON objects.
+    plain: bool,
+    /// Labels of all rows.
+    labels: Vec<(String, String)>,
+    how: Durability,
+    /// This client sends no more.
+    forget: bool,
+    /// A client's key, and where it is in what it sends.
+    position: Option<(Vec<u8>, u64)>,
+}
+
+impl Asked {
+    fn of(headers: &HeaderMap, parameters: &str) -> Result<Asked, String> {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+        let plain = kind.starts_with("text/plain");
+        let mut labels = Vec::new();
+        let (mut how, mut forget) = (Durability::Now, false);
+        let (mut client, mut sequence): (Option<String>, Option<u64>) = (None, None);
+        for (name, value) in pairs(parameters) {
+            match name.as_str() {
+                "durable" if value == "false" || value == "0" => how = Durability::Policy,
+                "durable" => how = Durability::Now,
+                "forget" => forget = value == "true",
+                "client" => client = Some(value),
+                "sequence" => sequence = Some(value.parse().map_err(|_| format!("sequence={value} is no number"))?),
+                _ => labels.push((name, value)),
+            }
+        }
+        if labels.is_empty() {
+            labels.push(("input".to_string(), "http".to_string()));
+        }
+        let position = match (client, sequence) {
+            (Some(client), Some(sequence)) => Some((format!("client/{client}").into_bytes(), sequence)),
+            (None, None) => None,
+            _ => return Err("client and sequence come together".to_string()),
+        };
+        Ok(Asked { plain, labels, how, forget, position })
+    }
+}
 
 /// Takes rows. Parameters are labels of all of them; `durable=false` answers before the sync. With `client` and `sequence`, which
 /// grows from body to body, a body that is sent again because its answer was lost is not stored again; `forget=true` with an empty
@@ -50,74 +101,25 @@ const ODD_MAX: usize = 100;
 pub async fn ingest(
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-    let plain = kind.starts_with("text/plain");
-    let mut labels = Vec::new();
-    let (mut durable, mut forget) = (true, false);
-    let (mut client, mut sequence): (Option<String>, Option<u64>) = (None, None);
-    for (name, value) in pairs(parameters.as_deref().unwrap_or("")) {
-        match name.as_str() {
-            "durable" => durable = value != "false" && value != "0",
-            "forget" => forget = value == "true",
-            "client" => client = Some(value),
-            "sequence" => match value.parse() {
-                Ok(number) => sequence = Some(number),
-                Err(_) => return refuse(StatusCode::BAD_REQUEST, format!("sequence={value} is no number")),
-            },
-            _ => labels.push((name, value)),
-        }
-    }
-    if labels.is_empty() {
-        labels.push(("input".to_string(), "http".to_string()));
-    }
-    let position = match (client, sequence) {
-        (Some(client), Some(sequence)) => Some((format!("client/{client}").into_bytes(), sequence)),
-        (None, None) => None,
-        _ => return refuse(StatusCode::BAD_REQUEST, "client and sequence come together"),
+    let asked = match Asked::of(&headers, parameters.as_deref().unwrap_or("")) {
+        Ok(asked) => asked,
+        Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
     };
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let body = match read_body(body, declared, &shared, &bodies).await {
+    let body = match read_body(body, &headers, &shared).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let counters = shared.counters("http");
-    let how = if durable { Durability::Now } else { Durability::Policy };
-    let work = move || -> Result<_, duramen_store::Error> {
-        let feed = Feed::new(shared.store.clone(), shared.stop.clone(), counters, shared.pace.clone());
-        let (mut batch, mut taken) = read(&body, plain, labels, &feed)?;
-        // One at a time, so that nobody comes between the look at a client's position and its change.
-        let _one = position.is_some().then(|| shared.clients.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        if let Some((key, sequence)) = &position {
-            let before = shared.store.position(key).and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
-            if forget && body.is_empty() {
-                batch.set_position(key, &[]);
-            } else if before.is_some_and(|before| *sequence <= before) {
-                batch = Batch::new();
-                taken = Taken { repeated: true, ..Taken::default() };
-                // It may have been taken a moment ago, and not be durable yet.
-                shared.store.sync()?;
-            } else {
-                batch.set_position(key, &sequence.to_le_bytes());
-            }
-        }
-        let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
-        let receipt = shared.store.append_drain(&mut batch, how)?;
-        Counters::add(&feed.counters.rows, rows);
-        Counters::add(&feed.counters.bytes, bytes);
-        Counters::add(&feed.counters.odd, taken.odd.len() as u64);
-        Ok((receipt, taken))
-    };
-    let result = match tokio::task::spawn_blocking(work).await {
+    let how = asked.how;
+    let result = match tokio::task::spawn_blocking(move || take(&shared, body, asked)).await {
         Ok(result) => result,
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     };
     let failed = |error: duramen_store::Error| refuse(status_of(&error), error.to_string());
     match result {
-        Ok((receipt, taken)) if durable => match receipt.await {
+        Ok((receipt, taken)) if how == Durability::Now => match receipt.await {
             Ok(()) => Json(taken).into_response(),
             Err(error) => failed(error),
         },
@@ -126,10 +128,42 @@ pub async fn ingest(
     }
 }
 
+/// Appends a body, unless its client's position says that it has been.
+fn take(shared: &Shared, body: Held, asked: Asked) -> Result<(Receipt, Taken), duramen_store::Error> {
+    let Asked { plain, labels, how, forget, position } = asked;
+    let feed = Feed::new(shared.store.clone(), shared.stop.clone(), shared.counters("http"), shared.pace.clone());
+    let is_empty = body.is_empty();
+    let (mut batch, mut taken) = read(body, plain, labels, &feed)?;
+    // One at a time, so that nobody comes between the look at a client's position and its change.
+    let _one = position.is_some().then(|| shared.clients.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+    if let Some((key, sequence)) = &position {
+        let before = shared.store.position(key).and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
+        if forget && is_empty {
+            batch.set_position(key, &[]);
+        } else if before.is_some_and(|before| *sequence <= before) {
+            batch = Batch::new();
+            taken = Taken { repeated: true, ..Taken::default() };
+            // It may have been taken a moment ago, and not be durable yet.
+            shared.store.sync()?;
+        } else {
+            batch.set_position(key, &sequence.to_le_bytes());
+        }
+    }
+    let (rows, bytes) = (batch.len() as u64, batch.text_bytes() as u64);
+    let receipt = shared.store.append_drain(&mut batch, how)?;
+    let too_old = receipt.too_old();
+    taken.rows -= too_old.rows;
+    taken.too_old = too_old.rows;
+    Counters::add(&feed.counters.rows, rows - too_old.rows as u64);
+    Counters::add(&feed.counters.bytes, bytes - too_old.text_bytes as u64);
+    Counters::add(&feed.counters.odd, taken.odd.len() as u64);
+    Ok((receipt, taken))
+}
+
 pub(super) fn status_of(error: &duramen_store::Error) -> StatusCode {
     use duramen_store::Error as E;
     match error {
-        E::InvalidLabels { .. } => StatusCode::BAD_REQUEST,
+        E::InvalidLabels { .. } | E::TimeOutOfRange { .. } => StatusCode::BAD_REQUEST,
         E::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         E::Going => StatusCode::SERVICE_UNAVAILABLE,
         E::TooManyStreams { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -140,16 +174,15 @@ pub(super) fn status_of(error: &duramen_store::Error) -> StatusCode {
 
 /// Turns a body into rows.
 fn read(
-    body: &[u8],
+    mut body: Held,
     plain: bool,
     labels: Vec<(String, String)>,
     feed: &Feed,
 ) -> Result<(Batch, Taken), duramen_store::Error> {
     let now = Now::of(&feed.store);
     let (mut batch, mut taken) = (Batch::new(), Taken::default());
-    let mut body = body.to_vec();
     if body.last().is_some_and(|&last| last != b'\n') {
-        body.push(b'\n');
+        body.bytes.push(b'\n');
     }
     let lines = split(&body, duramen_store::Options::default().row_bytes_max).lines;
     let mut reader = LineReader::new(labels.clone());

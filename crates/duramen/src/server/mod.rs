@@ -10,6 +10,7 @@ mod page;
 pub mod power;
 pub mod prometheus;
 mod query;
+pub mod room;
 pub mod samples;
 pub mod status;
 
@@ -18,13 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Router};
 use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -34,12 +35,12 @@ use crate::config::HttpConfig;
 use crate::daemon::Shared;
 use crate::server::connections::Limits;
 use crate::server::guard::Guard;
+use crate::server::room::{Full, Held};
 use crate::stop::Stop;
 
-/// Bytes of all bodies that are being received, in memory at the same time.
-const BODIES_BYTES_MAX: usize = 64 << 20;
-/// The unit in which they are counted.
-const BODY_UNIT: usize = 1 << 10;
+/// Threads for work that takes its time, beside one for each connection: so that a write never waits for one behind tails and
+/// queries, even if some of those go on for a moment after their clients have left. How many of each work is [`room`]'s business.
+const THREADS_SPARE: usize = 16;
 
 /// Takes an address of this machine's own.
 ///
@@ -109,7 +110,8 @@ fn read_token(file: &std::path::Path) -> anyhow::Result<Arc<str>> {
 
 /// Serves until the daemon stops.
 pub fn serve(listener: TcpListener, public: Option<Public>, shared: Arc<Shared>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build();
+    let threads = shared.config.http.connections_max.saturating_add(THREADS_SPARE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(threads).build();
     let served = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let result = runtime.block_on(serve_async(listener, public, shared.clone()));
         // Answers that nobody reads must not keep the daemon.
@@ -121,33 +123,27 @@ pub fn serve(listener: TcpListener, public: Option<Public>, shared: Arc<Shared>)
     }
 }
 
-/// Bytes of bodies that may be in memory at the same time, counted in units.
-#[derive(Clone)]
-pub struct Bodies(Arc<Semaphore>);
-
-/// Reads a body, if there is room for it, within the bounds of size and patience.
-async fn read_body(body: Body, declared: Option<u64>, shared: &Shared, bodies: &Bodies) -> Result<Vec<u8>, Response> {
-    let max = shared.config.http.body_bytes_max.0;
+/// Reads a body, if there is room for it, within the bounds of size and patience. It keeps its room.
+async fn read_body(body: Body, headers: &HeaderMap, shared: &Shared) -> Result<Held, Response> {
+    let max = shared.room.body_bytes_max();
     let too_large = || {
         let words = format!("the body is larger than the {max} bytes of http.body_bytes_max: send it in parts");
         refuse(StatusCode::PAYLOAD_TOO_LARGE, words)
     };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let needed = declared.unwrap_or(max);
     if needed > max {
         return Err(too_large());
     }
     let patience = shared.config.http.patience.0;
-    let units = (needed as usize / BODY_UNIT + 1).min(BODIES_BYTES_MAX / BODY_UNIT);
     let slow = || refuse(StatusCode::REQUEST_TIMEOUT, "nothing came for too long");
-    let busy = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being received: send it again later");
-    let room = tokio::time::timeout(patience, bodies.0.acquire_many(units as u32)).await.map_err(busy)?;
-    let _room = room.map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon ends"))?;
+    let place = shared.room.for_body(needed, patience).await.map_err(|Full| no_room())?;
     let mut body = body;
-    let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(max) as usize);
+    let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
     loop {
         match tokio::time::timeout(patience, body.frame()).await {
             Err(_) => return Err(slow()),
-            Ok(None) => return Ok(bytes),
+            Ok(None) => return Ok(place.hold(bytes)),
             Ok(Some(Err(error))) => {
                 return Err(refuse(StatusCode::BAD_REQUEST, format!("the body breaks off: {error}")));
             }
@@ -155,7 +151,7 @@ async fn read_body(body: Body, declared: Option<u64>, shared: &Shared, bodies: &
                 if let Ok(data) = frame.into_data() {
                     bytes.extend_from_slice(&data);
                 }
-                if bytes.len() as u64 > max {
+                if bytes.len() > max {
                     return Err(too_large());
                 }
             }
@@ -163,7 +159,14 @@ async fn read_body(body: Body, declared: Option<u64>, shared: &Shared, bodies: &
     }
 }
 
-fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
+/// All memory for bodies is taken.
+const NO_ROOM: &str = "too many bodies are being taken: send it again later";
+
+fn no_room() -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM)
+}
+
+fn routes(shared: Arc<Shared>, guarding: Guard) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(status::health))
@@ -188,7 +191,6 @@ fn routes(shared: Arc<Shared>, guarding: Guard, bodies: Bodies) -> Router {
         .route("/api/v1/status/buildinfo", get(prometheus::build_info))
         .route("/power", get(power::status).post(power::tell))
         .route("/backup", post(backup::backup))
-        .layer(Extension(bodies))
         .layer(axum::middleware::from_fn_with_state(shared.clone(), tell_opening))
         .layer(axum::middleware::from_fn_with_state(guarding, guard::guard))
         .with_state(shared)
@@ -216,16 +218,15 @@ async fn serve_async(listener: TcpListener, public: Option<Public>, shared: Arc<
     let stop = shared.stop.clone();
     let http = &shared.config.http;
     let limits = Limits { permits: Arc::new(Semaphore::new(http.connections_max.max(1))), patience: http.patience.0 };
-    let bodies = Bodies(Arc::new(Semaphore::new(BODIES_BYTES_MAX / BODY_UNIT)));
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let local = routes(shared.clone(), Guard::Local, bodies.clone());
+    let local = routes(shared.clone(), Guard::Local);
     let local = connections::serve(listener, None, local, limits.clone(), stop.clone());
     let Some(Public { listener, acceptor, token }) = public else {
         local.await;
         return Ok(());
     };
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let routes = routes(shared.clone(), Guard::Token(token), bodies);
+    let routes = routes(shared.clone(), Guard::Token(token));
     tokio::join!(local, connections::serve(listener, Some(acceptor), routes, limits, stop));
     Ok(())
 }

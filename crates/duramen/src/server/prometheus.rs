@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use duramen_store::promql::{
     Answer, Error, Expression, LabelMatcher, LabelSet, Limits, Options, Point, Range, Series, ValueType, parse_selector,
 };
@@ -20,12 +20,11 @@ use serde_json::{Map, Value, json};
 use crate::daemon::Shared;
 use crate::quantity::parse_time;
 use crate::server::ingest::pairs;
-use crate::server::{Bodies, read_body};
+use crate::server::read_body;
+use crate::server::room::{Place, QuerySize};
 use crate::stamp;
 
-/// Samples that one query may hold at one time: 16 bytes each.
-const SAMPLES_MAX: usize = 2_000_000;
-/// How long a query may take, if it does not say less.
+/// How long a query may take, with the time that it waits for its turn, if it does not say less.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Names or series of one answer.
 const NAMES_MAX: usize = 100_000;
@@ -74,11 +73,13 @@ struct Refusal {
     status: StatusCode,
     kind: &'static str,
     words: String,
+    /// It held as many samples as it may.
+    is_large: bool,
 }
 
 impl Refusal {
     fn bad(words: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::BAD_REQUEST, kind: "bad_data", words: words.into() }
+        Refusal { status: StatusCode::BAD_REQUEST, kind: "bad_data", words: words.into(), is_large: false }
     }
 
     fn of(error: &Error) -> Refusal {
@@ -90,13 +91,25 @@ impl Refusal {
             Error::Source(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
         };
-        Refusal { status, kind, words: error.to_string() }
+        let is_large = matches!(error, Error::TooManySamples { .. });
+        Refusal { status, kind, words: error.to_string(), is_large }
+    }
+
+    fn internal(words: impl Into<String>) -> Refusal {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Refusal { status, kind: "internal", words: words.into(), is_large: false }
+    }
+
+    /// It took too long, or would have.
+    fn timeout(words: impl Into<String>) -> Refusal {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Refusal { status, kind: "timeout", words: words.into(), is_large: false }
     }
 }
 
 impl From<duramen_store::Error> for Refusal {
     fn from(error: duramen_store::Error) -> Refusal {
-        Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", words: error.to_string() }
+        Refusal::internal(error.to_string())
     }
 }
 
@@ -116,58 +129,100 @@ async fn asked(
     headers: &HeaderMap,
     body: Body,
     shared: &Shared,
-    bodies: &Bodies,
 ) -> Result<Asked, Response> {
     let mut all = pairs(parameters.as_deref().unwrap_or(""));
     if *method == Method::POST {
-        let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let body = read_body(body, declared, shared, bodies).await?;
+        let body = read_body(body, headers, shared).await?;
         all.extend(pairs(&String::from_utf8_lossy(&body)));
     }
     Ok(Asked(all))
 }
 
-/// Works out an answer on a thread that may take its time.
+/// What a query may do.
+struct Allowed<'a> {
+    /// Samples that it may hold at one time.
+    samples_max: usize,
+    /// Nobody waits for it any more.
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+/// Works out an answer on a thread that may take its time, when it is this query's turn: only so many run at once, so that writes
+/// do not wait for them and that all together hold no more memory than [`crate::server::room`] says. It may be worked out twice.
 async fn answered(
+    shared: Arc<Shared>,
     timeout: Duration,
-    work: impl FnOnce(&dyn Fn() -> bool) -> Result<String, Refusal> + Send + 'static,
+    work: impl Fn(&Shared, &Allowed<'_>) -> Result<String, Refusal> + Send + Sync + 'static,
 ) -> Response {
+    let answer = tokio::time::timeout(timeout, worked_out(&shared, Arc::new(work))).await;
+    answer.unwrap_or_else(|_| {
+        let seconds = timeout.as_secs_f64();
+        shown(Err(Refusal::timeout(format!("the query took longer than {seconds} s, with its wait for others"))))
+    })
+}
+
+async fn worked_out<W>(shared: &Arc<Shared>, work: Arc<W>) -> Response
+where
+    W: Fn(&Shared, &Allowed<'_>) -> Result<String, Refusal> + Send + Sync + 'static,
+{
     let stop = Arc::new(AtomicBool::new(false));
     let _waiting = Waiting(stop.clone());
-    let flag = stop.clone();
-    let working = tokio::task::spawn_blocking(move || work(&|| flag.load(Ordering::Relaxed)));
-    let done = tokio::time::timeout(timeout, working).await;
-    let answer = match done {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Err(Refusal { status, kind: "internal", words: error.to_string() })
+    let mut size = QuerySize::Usual;
+    loop {
+        let Some(shares) = shared.room.for_query(size).await else {
+            return shown(Err(Refusal::internal("the daemon ends")));
+        };
+        let (own, work, stop) = (shared.clone(), work.clone(), stop.clone());
+        let working = tokio::task::spawn_blocking(move || {
+            let cancelled = || stop.load(Ordering::Relaxed);
+            let answer = work(&own, &Allowed { samples_max: shares.samples_max(), cancelled: &cancelled });
+            // The shares end with the work, even if nobody waits for it any more.
+            (answer, shares)
+        });
+        match working.await {
+            Err(error) => return shown(Err(Refusal::internal(error.to_string()))),
+            Ok((Err(refusal), _)) if refusal.is_large && size == QuerySize::Usual => size = QuerySize::Large,
+            Ok((Err(refusal), _)) => return shown(Err(refusal)),
+            Ok((Ok(data), shares)) => {
+                let place = shared.room.for_answer(data.len()).await;
+                drop(shares);
+                return shown(Ok((data, place)));
+            }
         }
-        Err(_) => {
-            let words = format!("the query took longer than {} s", timeout.as_secs_f64());
-            Err(Refusal { status: StatusCode::SERVICE_UNAVAILABLE, kind: "timeout", words })
-        }
-    };
+    }
+}
+
+fn shown(answer: Result<(String, Place), Refusal>) -> Response {
     match answer {
-        Ok(data) => {
-            let body = format!("{{\"status\":\"success\",\"data\":{data}}}");
+        Ok((mut data, place)) => {
+            data.insert_str(0, "{\"status\":\"success\",\"data\":");
+            data.push('}');
+            // It has its room until the last byte of it is sent.
+            let body = Bytes::from_owner(place.hold(data.into_bytes()));
             ([(header::CONTENT_TYPE, "application/json")], body).into_response()
         }
-        Err(Refusal { status, kind, words }) => {
+        Err(Refusal { status, kind, words, .. }) => {
             (status, Json(json!({ "status": "error", "errorType": kind, "error": words }))).into_response()
         }
     }
 }
 
-fn options<'a>(asked: &Asked, cancelled: &'a dyn Fn() -> bool) -> Result<Options<'a>, Refusal> {
-    let limits = Limits { samples_max: SAMPLES_MAX, cancelled, ..Limits::default() };
+/// Answers what waits for no turn.
+async fn apart(work: impl FnOnce() -> Result<String, Refusal> + Send + 'static) -> Response {
+    let answer = tokio::task::spawn_blocking(work).await;
+    let answer = answer.unwrap_or_else(|error| Err(Refusal::internal(error.to_string())));
+    shown(answer.map(|data| (data, Place::UNCOUNTED)))
+}
+
+fn options<'a>(asked: &Asked, allowed: &'a Allowed<'a>) -> Result<Options<'a>, Refusal> {
+    let Allowed { samples_max, cancelled } = *allowed;
+    let limits = Limits { samples_max, cancelled, ..Limits::default() };
     let lookback_ms = asked.duration("lookback_delta")?.unwrap_or(Options::default().lookback_ms);
     Ok(Options { limits, lookback_ms, ..Options::default() })
 }
 
-fn timeout(asked: &Asked) -> Duration {
-    let asked = asked.duration("timeout").ok().flatten();
-    asked.map_or(TIMEOUT, |milliseconds| Duration::from_millis(milliseconds as u64).min(TIMEOUT))
+fn timeout(asked: &Asked) -> Result<Duration, Refusal> {
+    let asked = asked.duration("timeout")?;
+    Ok(asked.map_or(TIMEOUT, |milliseconds| Duration::from_millis(milliseconds as u64).min(TIMEOUT)))
 }
 
 fn now_ms() -> i64 {
@@ -179,18 +234,21 @@ pub async fn instant(
     method: Method,
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked = match asked(&method, parameters, &headers, body, &shared, &bodies).await {
+    let asked = match asked(&method, parameters, &headers, body, &shared).await {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
-    answered(timeout(&asked), move |cancelled| {
+    let timeout = match timeout(&asked) {
+        Ok(timeout) => timeout,
+        Err(refusal) => return shown(Err(refusal)),
+    };
+    answered(shared, timeout, move |shared, allowed| {
         let expression = Expression::parse(asked.need("query")?).map_err(|error| Refusal::of(&error))?;
         let time = asked.time("time")?.unwrap_or_else(now_ms);
-        let answer = expression.instant(&shared.store, time, &options(&asked, cancelled)?);
+        let answer = expression.instant(&shared.store, time, &options(&asked, allowed)?);
         answer.map(|answer| show_answer(&answer)).map_err(|error| Refusal::of(&error))
     })
     .await
@@ -201,15 +259,18 @@ pub async fn range(
     method: Method,
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked = match asked(&method, parameters, &headers, body, &shared, &bodies).await {
+    let asked = match asked(&method, parameters, &headers, body, &shared).await {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
-    answered(timeout(&asked), move |cancelled| {
+    let timeout = match timeout(&asked) {
+        Ok(timeout) => timeout,
+        Err(refusal) => return shown(Err(refusal)),
+    };
+    answered(shared, timeout, move |shared, allowed| {
         let expression = Expression::parse(asked.need("query")?).map_err(|error| Refusal::of(&error))?;
         let missing = |name| move || Refusal::bad(format!("the parameter {name} is missing"));
         let range = Range {
@@ -217,7 +278,7 @@ pub async fn range(
             end_ms: asked.time("end")?.ok_or_else(missing("end"))?,
             step_ms: asked.duration("step")?.ok_or_else(missing("step"))?,
         };
-        let series = expression.range(&shared.store, range, &options(&asked, cancelled)?);
+        let series = expression.range(&shared.store, range, &options(&asked, allowed)?);
         let series = series.map_err(|error| Refusal::of(&error))?;
         Ok(show_matrix(&series))
     })
@@ -255,16 +316,15 @@ pub async fn labels(
     method: Method,
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked = match asked(&method, parameters, &headers, body, &shared, &bodies).await {
+    let asked = match asked(&method, parameters, &headers, body, &shared).await {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
-    answered(TIMEOUT, move |_| {
-        let series = series_of(&shared, &asked)?;
+    answered(shared, TIMEOUT, move |shared, _| {
+        let series = series_of(shared, &asked)?;
         let names: BTreeSet<&str> = series.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
         Ok(limited(&asked, names.into_iter().map(Value::from)).to_string())
     })
@@ -277,12 +337,12 @@ pub async fn values(
     Path(name): Path<String>,
     RawQuery(parameters): RawQuery,
 ) -> Response {
-    answered(TIMEOUT, move |_| {
+    answered(shared, TIMEOUT, move |shared, _| {
         let asked = Asked(pairs(parameters.as_deref().unwrap_or("")));
         if !duramen_store::is_name(&name) {
             return Err(Refusal::bad(format!("{name:?} is no label name")));
         }
-        let series = series_of(&shared, &asked)?;
+        let series = series_of(shared, &asked)?;
         let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(&name)).collect();
         Ok(limited(&asked, values.into_iter().map(Value::from)).to_string())
     })
@@ -294,15 +354,14 @@ pub async fn series(
     method: Method,
     State(shared): State<Arc<Shared>>,
     RawQuery(parameters): RawQuery,
-    Extension(bodies): Extension<Bodies>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked = match asked(&method, parameters, &headers, body, &shared, &bodies).await {
+    let asked = match asked(&method, parameters, &headers, body, &shared).await {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
-    answered(TIMEOUT, move |_| {
+    answered(shared, TIMEOUT, move |shared, _| {
         if asked.get("match[]").is_none() {
             return Err(Refusal::bad("no match[] parameter: which series?"));
         }
@@ -310,14 +369,14 @@ pub async fn series(
             let pairs = labels.iter().map(|(name, value)| (name.to_string(), Value::from(value)));
             Value::Object(pairs.collect::<Map<_, _>>())
         };
-        Ok(limited(&asked, series_of(&shared, &asked)?.iter().map(object)).to_string())
+        Ok(limited(&asked, series_of(shared, &asked)?.iter().map(object)).to_string())
     })
     .await
 }
 
 /// What senders said of metrics since the daemon started.
 pub async fn metadata(State(shared): State<Arc<Shared>>, RawQuery(parameters): RawQuery) -> Response {
-    answered(TIMEOUT, move |_| {
+    apart(move || {
         let asked = Asked(pairs(parameters.as_deref().unwrap_or("")));
         let wanted = asked.get("metric");
         let known = shared.metadata.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -362,16 +421,22 @@ pub fn show_value(value: f64) -> String {
     }
 }
 
-fn put_point(out: &mut String, point: Point) {
-    let milliseconds = point.time.div_euclid(1_000_000);
+/// A time in seconds, exact to the millisecond.
+fn put_time(out: &mut String, time: i64) {
+    let milliseconds = time.div_euclid(1_000_000);
     let (seconds, rest) = (milliseconds.div_euclid(1_000), milliseconds.rem_euclid(1_000));
     let _ = match rest {
-        0 => write!(out, "[{seconds},"),
+        0 => write!(out, "{seconds}"),
         // Before 1970 the parts of a second count backwards.
-        _ if seconds < 0 => write!(out, "[{},", milliseconds as f64 / 1e3),
-        _ => write!(out, "[{seconds}.{rest:03},"),
+        _ if seconds < 0 => write!(out, "{}", milliseconds as f64 / 1e3),
+        _ => write!(out, "{seconds}.{rest:03}"),
     };
-    let _ = write!(out, "\"{}\"]", show_value(point.value));
+}
+
+fn put_point(out: &mut String, point: Point) {
+    out.push('[');
+    put_time(out, point.time);
+    let _ = write!(out, ",\"{}\"]", show_value(point.value));
 }
 
 fn put_labels(out: &mut String, labels: &LabelSet) {
@@ -389,8 +454,9 @@ pub fn show_answer(answer: &Answer) -> String {
             out.push('}');
         }
         Answer::Text(time, text) => {
-            let seconds = *time as f64 / 1e9;
-            out = json!({ "resultType": "string", "result": [seconds, text] }).to_string();
+            out.push_str("{\"resultType\":\"string\",\"result\":[");
+            put_time(&mut out, *time);
+            let _ = write!(out, ",{}]}}", Value::from(text.as_str()));
         }
         Answer::Vector(samples) => {
             out.push_str("{\"resultType\":\"vector\",\"result\":[");
@@ -429,7 +495,7 @@ pub fn show_matrix(all: &[Series]) -> String {
 
 /// Checks an expression as `/api/v1/parse_query` would: whether it can be answered here.
 pub async fn format_query(RawQuery(parameters): RawQuery) -> Response {
-    answered(TIMEOUT, move |_| {
+    apart(move || {
         let asked = Asked(pairs(parameters.as_deref().unwrap_or("")));
         let expression = Expression::parse(asked.need("query")?).map_err(|error| Refusal::of(&error))?;
         let kind = match expression.value_type() {
@@ -460,5 +526,10 @@ mod tests {
         assert_eq!(point(1_435_781_430_781_000_000), "[1435781430.781,\"2.5\"]");
         assert_eq!(point(1_435_781_430_000_000_000), "[1435781430,\"2.5\"]");
         assert_eq!(point(1_435_781_430_050_000_000), "[1435781430.050,\"2.5\"]");
+        // A text's time was once 1700002900.2499998.
+        assert_eq!(
+            show_answer(&Answer::Text(1_700_002_900_250_000_000, "a\"b".to_string())),
+            r#"{"resultType":"string","result":[1700002900.250,"a\"b"]}"#
+        );
     }
 }

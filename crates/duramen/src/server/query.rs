@@ -27,6 +27,8 @@ const CHUNK_BYTES: usize = 32 << 10;
 const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is tried again to send to one that takes nothing now.
 const SEND_AGAIN: Duration = Duration::from_millis(1);
+/// A search waits so long for its turn.
+pub(super) const SEARCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a tail looks for new rows.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -115,13 +117,20 @@ fn stream(stop: Arc<Stop>, work: impl FnOnce(&mut Sender) -> anyhow::Result<()> 
     (kind, Body::from_stream(ReceiverStream::new(receiver))).into_response()
 }
 
-/// Answers a query.
+/// Too many searches run.
+pub(super) fn busy() -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "too many searches are being answered: ask again later")
+}
+
+/// Answers a query, when it is its turn.
 pub async fn query(State(shared): State<Arc<Shared>>, Parameters(asked): Parameters<Asked>) -> Response {
     let question = match asked.question() {
         Ok(question) => question,
         Err(words) => return refuse(StatusCode::BAD_REQUEST, words),
     };
+    let Ok(place) = shared.room.for_search(SEARCH_PATIENCE).await else { return busy() };
     stream(shared.stop.clone(), move |sender| {
+        let _place = place;
         let told = answer(&shared.store, question, asked.lines, asked.reverse, &mut |row| {
             match row {
                 Ok(row) => sender.put(&Line::from(&row))?,
@@ -136,7 +145,7 @@ pub async fn query(State(shared): State<Arc<Shared>>, Parameters(asked): Paramet
     })
 }
 
-/// Answers with the last rows, then with new ones as they come.
+/// Answers with the last rows, then with new ones as they come. It waits for no turn, since it would keep it.
 pub async fn tail(State(shared): State<Arc<Shared>>, Parameters(asked): Parameters<Asked>) -> Response {
     let question = match asked.question() {
         Ok(question) => question,
@@ -145,9 +154,13 @@ pub async fn tail(State(shared): State<Arc<Shared>>, Parameters(asked): Paramete
     stream(shared.stop.clone(), move |sender| {
         let mut last: Option<RowId> = shared.store.last_row();
         answer(&shared.store, question.clone(), asked.lines.or(Some(10)), false, &mut |row| {
-            let Ok(row) = row else { return Ok(true) };
-            last = last.max(Some(row.id));
-            sender.put(&Line::from(&row))?;
+            match row {
+                Ok(row) => {
+                    last = last.max(Some(row.id));
+                    sender.put(&Line::from(&row))?;
+                }
+                Err(error) => sender.put(&Note { error: Some(error.to_string()), ..Note::default() })?,
+            }
             Ok(true)
         })?;
         sender.flush()?;

@@ -63,7 +63,8 @@ pub struct Status {
     /// Free bytes of the file system, if it says so.
     #[serde(default)]
     pub free_bytes: Option<u64>,
-    /// Days until the disk is full, if it goes on as since the start, and the start is not just now.
+    /// Days until the disk is full, if it goes on as in the last days. `None`: nobody knows yet, or the retention keeps the store
+    /// smaller than that.
     #[serde(default)]
     pub days_left: Option<f64>,
     /// Bytes that the device was given today, counted in UTC.
@@ -96,6 +97,9 @@ pub struct Status {
     pub sealed_bytes: u64,
     /// The same by merging.
     pub merged_bytes: u64,
+    /// Bytes that the device was given for each byte that was taken, since the start; `None`: nothing was taken.
+    #[serde(default)]
+    pub write_amplification: Option<f64>,
     /// Rows refused because they were older than the retention.
     pub rows_too_old: u64,
     /// What the inputs have done.
@@ -164,6 +168,7 @@ impl Status {
             journal_bytes: stats.journal.device_bytes,
             sealed_bytes: stats.sealed_bytes,
             merged_bytes: stats.merged_bytes,
+            write_amplification: stats.write_amplification(),
             rows_too_old: stats.rows_too_old,
             inputs: inputs.collect(),
         }
@@ -175,9 +180,25 @@ const JUST_NOW: f64 = 600.0;
 
 fn days_left(stats: &duramen_store::Stats, shared: &Shared) -> Option<f64> {
     let seconds = crate::stamp::wall_clock().saturating_sub(shared.started) as f64 / 1e9;
-    let free = stats.free_bytes?.saturating_sub(shared.config.store.free_bytes_min.0) as f64;
-    let rate = stats.sealed_bytes as f64 / seconds * 86_400.0;
-    (seconds > JUST_NOW && rate > 0.0).then(|| free / rate)
+    let config = &shared.config.store;
+    let free = stats.free_bytes?.saturating_sub(config.free_bytes_min.0) as f64;
+    // What the tables say of the last days is known at once. A new store has only what came since the start, which lies in the
+    // journal as it is until it is sealed.
+    let since_start = || {
+        let grown = if stats.sealed_bytes > 0 { stats.sealed_bytes } else { stats.taken_bytes };
+        (seconds > JUST_NOW).then(|| grown as f64 / seconds * 86_400.0)
+    };
+    let rate = stats.grown_bytes_per_day.map(|grown| grown as f64).or_else(since_start)?;
+    let by_age = config.retention_age.map(|age| rate * age.0.as_secs_f64() / 86_400.0);
+    let by_size = config.retention_bytes.map(|bytes| bytes.0 as f64);
+    let kept = by_age.into_iter().chain(by_size).reduce(f64::min);
+    until_full(free, rate, kept.map(|kept| kept - stats.table_bytes as f64))
+}
+
+/// Days until so many bytes are used up at so many a day; `None`: never, also because the store does not grow by more than
+/// `growth_max`.
+fn until_full(free: f64, rate: f64, growth_max: Option<f64>) -> Option<f64> {
+    (rate > 0.0 && growth_max.is_none_or(|max| free < max)).then(|| free / rate)
 }
 
 /// How the daemon is.
@@ -231,12 +252,23 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     );
     put("sealed_bytes_total", "counter", "Bytes of tables written from memory.", status.sealed_bytes as f64);
     put("merged_bytes_total", "counter", "Bytes of tables written by merges.", status.merged_bytes as f64);
+    // Without anything taken there is nothing to compare with, and a figure would be a wrong one.
+    if let Some(times) = status.write_amplification {
+        put("write_amplification", "gauge", "Bytes given to the device for each byte taken.", times);
+    }
+    if let Some(days) = status.days_left {
+        put("disk_days_left", "gauge", "Days until the disk is full, as in the last days.", days);
+    }
     put("rows_too_old_total", "counter", "Rows refused as older than the retention.", status.rows_too_old as f64);
     put("start_time_seconds", "gauge", "When the daemon was started.", status.started as f64 / 1e9);
     for (name, help, get) in [
         ("rows", "Rows taken.", (|input: &InputStatus| input.rows) as fn(&InputStatus) -> u64),
         ("bytes", "Bytes of text taken.", |input| input.bytes),
-        ("odd_rows", "Rows that were not of the input's form, kept as text.", |input| input.odd),
+        (
+            "odd_rows",
+            "Rows that were not of the input's form: lines are kept as text, samples are not kept.",
+            |input| input.odd,
+        ),
         ("lost_rows", "Rows known to be lost on the way.", |input| input.lost),
         ("waits", "Times that the input waited for the store.", |input| input.waits),
     ] {
@@ -246,4 +278,17 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         }
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_the_retention_keeps_from_filling_has_no_days_left() {
+        assert_eq!(until_full(1_000.0, 100.0, None), Some(10.0));
+        assert_eq!(until_full(1_000.0, 100.0, Some(2_000.0)), Some(10.0));
+        assert_eq!(until_full(1_000.0, 100.0, Some(900.0)), None);
+        assert_eq!(until_full(1_000.0, 0.0, None), None);
+    }
 }

@@ -13,8 +13,12 @@ mod bad_rows;
 #[cfg(feature = "daemon")]
 mod collector;
 #[cfg(feature = "daemon")]
+mod crowd;
+#[cfg(feature = "daemon")]
 mod curl;
 mod damage;
+#[cfg(all(feature = "daemon", feature = "decisions"))]
+mod decisions;
 mod demo;
 #[cfg(feature = "daemon")]
 mod exec;
@@ -37,7 +41,13 @@ mod power_cut;
 mod raft;
 mod round_trip;
 #[cfg(feature = "daemon")]
+mod scrape;
+#[cfg(feature = "daemon")]
 mod series;
+#[cfg(feature = "daemon")]
+mod series_answers;
+#[cfg(feature = "daemon")]
+mod series_bodies;
 mod signals;
 #[cfg(feature = "daemon")]
 mod store_tools;

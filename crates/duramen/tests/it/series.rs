@@ -12,10 +12,10 @@ use serde_json::Value;
 use crate::collector::{Collector, installed, wait_for};
 use crate::harness::{Folder, Random, command, run_command, setting};
 
-const IDLE: [&str; 2] = ["--syslog-udp", "127.0.0.1:0"];
+pub const IDLE: [&str; 2] = ["--syslog-udp", "127.0.0.1:0"];
 
 /// Sends a request as bytes; returns the status, and the body.
-fn send(address: &str, method: &str, place: &str, headers: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
+pub fn send(address: &str, method: &str, place: &str, headers: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let head = format!(
@@ -46,21 +46,21 @@ fn joined(mut rest: &str) -> String {
     all
 }
 
-fn write(collector: &Collector, place: &str, body: &str) -> (u16, String) {
+pub fn write(collector: &Collector, place: &str, body: &str) -> (u16, String) {
     send(&collector.address, "POST", place, "", body.as_bytes()).expect("an answer")
 }
 
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-fn ask(collector: &Collector, place: &str) -> Value {
+pub fn ask(collector: &Collector, place: &str) -> Value {
     let (_, body) = send(&collector.address, "GET", place, "", b"").expect("an answer");
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{place}: {error}: {body}"))
 }
 
 /// The value of each series, by its labels.
-fn values(collector: &Collector, query: &str, time: f64) -> BTreeMap<String, String> {
+pub fn values(collector: &Collector, query: &str, time: f64) -> BTreeMap<String, String> {
     let answer = ask(collector, &format!("/api/v1/query?query={}&time={time}", encoded(query)));
     assert_eq!(answer["status"], "success", "{query}: {answer}");
     let result = answer["data"]["result"].as_array().expect("a vector").clone();
@@ -171,6 +171,14 @@ fn what_promql_cannot_answer_is_refused_with_its_place() {
         range["error"].as_str().is_some_and(|words| words.contains("11000") || words.contains("points")),
         "{range}"
     );
+    for (place, words) in [
+        ("query=1&timeout=abc", "timeout=abc is no duration"),
+        ("query=1e400", "out of range"),
+        ("query=topk(Inf,vector(1))", "overflows int64"),
+    ] {
+        let answer = ask(&collector, &format!("/api/v1/query?{place}"));
+        assert!(answer["error"].as_str().is_some_and(|told| told.contains(words)), "{place}: {answer}");
+    }
     // Grafana's first questions.
     assert_eq!(ask(&collector, "/api/v1/query?query=1%2B1&time=4")["data"]["result"][1], "2");
     assert_eq!(ask(&collector, "/api/v1/status/buildinfo")["status"], "success");
@@ -183,6 +191,41 @@ fn what_promql_cannot_answer_is_refused_with_its_place() {
     let lines: Vec<&str> = said.lines().collect();
     assert!(matches!(lines[..], [_, "sum(load))", mark] if mark.trim_end() == "         ^"), "{said}");
     collector.stop();
+}
+
+/// A question once made the store that it did not find, of 17 MB.
+#[test]
+fn a_question_in_promql_makes_no_store() {
+    let folder = Folder::fast();
+    let data = folder.join("nothing");
+    let ask = |words: &[&str]| {
+        let output =
+            run_command(&mut command(&[&["query", "-d", data.to_str().expect("a name")], words].concat()), b"");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = ask(&["--promql", "up"]);
+    assert!(code != Some(0) && !data.exists(), "{code:?} {said}");
+    assert_eq!((code, said), ask(&["up"]));
+}
+
+/// Without a daemon the place stood below the words; what a daemon said of it was one line.
+#[test]
+fn the_place_of_a_bad_part_is_shown_whoever_answers() {
+    let folder = Folder::fast();
+    let data = folder.join("data");
+    let collector = Collector::start(&data, &IDLE);
+    // Read well, and refused when it is worked out.
+    let expression = "1 + label_replace(vector(1), \"a\", \"b\", \"c\", \"(\")";
+    let ask = || {
+        let data = data.to_str().expect("a name");
+        let output = run_command(&mut command(&["query", "-d", data, "--promql", expression]), b"");
+        assert_ne!(output.status.code(), Some(0));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = ask();
+    collector.stop();
+    assert!(told.lines().count() == 3 && told.trim_end().ends_with('^'), "{told}");
+    assert_eq!(told, ask());
 }
 
 #[test]
@@ -198,6 +241,12 @@ fn a_body_that_is_no_remote_write_is_refused_and_nothing_panics() {
     let post = |body: &[u8]| send(&collector.address, "POST", "/api/v1/write", headers, body).expect("an answer");
     let (status, words) = post(&block);
     assert!(status == 204 || status == 400, "{status} {words}");
+    let (status, words) = post(b"\x01\x00\x0b");
+    assert!(status == 400 && words.matches("bad protobuf").count() == 1, "{status} {words}");
+    // A varint of 65 MiB, and enough bytes that it could be true.
+    let large = [&[0x80, 0x80, 0xc0, 0x20][..], &vec![0; 4 << 20]].concat();
+    let (status, words) = post(&large);
+    assert!(status == 413 && words.contains("67108864 bytes when unpacked"), "{status} {words}");
     for _ in 0..200 {
         let mut bad = block.clone();
         for _ in 0..=random.below(3) {

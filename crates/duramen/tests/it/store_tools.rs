@@ -255,4 +255,13 @@ fn damage_is_found_told_and_left_behind() {
     let restored = folder.join("restored");
     assert_code(&on(&restored, &["restore".as_ref(), backup.as_os_str()]), 4);
     assert!(!restored.exists());
+    // A table that cannot even be opened is not passed over: the answer is marked, and what it lacks is known from then on.
+    flip(&table, fs::metadata(&table).expect("a table").len() - 6);
+    let output = on(&data, &["query", "-o", "cat", "--no-pager", "--explain"].map(OsStr::new));
+    assert_code(&output, 4);
+    let said = stderr(&output);
+    assert!(said.contains("may be missing here") && said.contains("\ndamaged: "), "{said}");
+    let output = on(&data, &["status".as_ref()]);
+    assert_code(&output, 0);
+    assert!(stdout(&output).contains("rows can be read"), "{}", stdout(&output));
 }

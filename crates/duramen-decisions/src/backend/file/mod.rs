@@ -136,6 +136,7 @@ impl FileBackend {
         self.settle(state);
         let small = |op: &Op| match op {
             Op::Put(key, _) => matches!(key.space, Space::Own | Space::Safety),
+            Op::PutParts(..) => false,
             Op::Remove(..) => true,
         };
         let how = Append {
@@ -149,6 +150,11 @@ impl FileBackend {
                 Op::Put(key, value) => state.batch.push_with(log_of(key.space), PUT, |out| {
                     put_head(*key, out);
                     out.extend_from_slice(value);
+                }),
+                Op::PutParts(key, head, body) => state.batch.push_with(log_of(key.space), PUT, |out| {
+                    put_head(*key, out);
+                    out.extend_from_slice(head);
+                    out.extend_from_slice(body);
                 }),
                 Op::Remove(space, numbers) => {
                     state.batch.push_with(log_of(*space), REMOVE, |out| put_removal(numbers, out));
@@ -171,7 +177,7 @@ impl FileBackend {
         }
         for (sequence, op) in (ticket.first()..).zip(ops) {
             let undo = match op {
-                Op::Put(key, _) => state.index.put(*key, sequence),
+                Op::Put(key, _) | Op::PutParts(key, ..) => state.index.put(*key, sequence),
                 Op::Remove(space, numbers) => state.index.remove(*space, numbers.clone()),
             };
             state.undo.push_back((sequence, undo));

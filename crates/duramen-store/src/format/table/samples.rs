@@ -183,6 +183,8 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<(Vec<SampleStream>, Vec<Ti
             };
             blocks.push(SampleBlock { column: u32::try_from(column).ok()?, part, summary });
         }
+        // Mostly one: room for four would be nearly half of what the index takes of the memory.
+        blocks.shrink_to_fit();
         all.push(SampleStream { labels, covers, blocks });
     }
     let mut column = || values(reader.bytes()?, plain);

@@ -79,8 +79,8 @@ impl Evaluator<'_> {
         columns: &[Column],
         times: &Times,
     ) -> Result<Vec<Column>, Error> {
-        if best.counts.iter().any(|count| count.is_nan()) {
-            return Err(self.execution(best.at, "how many are wanted is NaN"));
+        if let Some(reason) = best.counts.iter().find_map(|count| no_count(*count)) {
+            return Err(self.execution(best.at, reason));
         }
         let mut results: Vec<Column> = Vec::new();
         let mut candidates = Vec::new();
@@ -191,6 +191,17 @@ fn folded(operation: Operation, parameter: f64, values: &mut [f64]) -> f64 {
         Operation::StandardVariance => numbers::variance(values),
         Operation::Quantile => numbers::quantile(parameter, values),
         Operation::Top | Operation::Bottom | Operation::CountValues => ABSENT,
+    }
+}
+
+/// Why a number does not say how many are wanted. Prometheus takes of floating point what fits Go's int64, its ends left out.
+fn no_count(count: f64) -> Option<&'static str> {
+    const INT64_MAX: f64 = 9_223_372_036_854_774_784.0;
+    match count {
+        count if count.is_nan() => Some("how many are wanted is NaN"),
+        INT64_MAX.. => Some("how many are wanted overflows int64"),
+        ..=-9_223_372_036_854_775_808.0 => Some("how many are wanted underflows int64"),
+        _ => None,
     }
 }
 

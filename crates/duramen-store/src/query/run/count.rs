@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 
-use super::{Candidate, Place, Reading, Rows, Scale, reader};
+use super::{Candidate, Place, Reading, Role, Rows, Scale, Sought, reader};
 use crate::chunk::Chunk;
 use crate::error::Error;
 use crate::query::{Explained, Query};
@@ -25,6 +25,9 @@ const SERIES_MAX: usize = 50;
 const VALUE_BYTES_MAX: usize = 256;
 /// Spans of an answer whose step is chosen here, about.
 const SPANS_CHOSEN: i64 = 75;
+
+/// Rows that only tell of gaps are not counted.
+const ROWS: Sought = Sought { rows: true, gaps: false };
 
 const SECOND: Nanoseconds = 1_000_000_000;
 /// Steps that people find easy to read, in seconds.
@@ -117,7 +120,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// A table that cannot be opened.
+    /// A table that the device cannot read.
     pub fn count(&self, query: Query, step: Option<Nanoseconds>, by: Option<&By>) -> Result<Counts, Error> {
         self.count_while(query, step, by, &mut || true)
     }
@@ -191,7 +194,7 @@ impl Rows {
             let Some(Some(meant)) = self.names.get(&id) else { continue };
             let (time, level) = (chunk.times[row], chunk.levels[row]);
             let (text, fields) = (chunk.text(row), chunk.fields(row));
-            if !self.passes(scale, chunk.id(row), &Candidate { time, level, text, fields, gaps: false }) {
+            if self.role(scale, chunk.id(row), &Candidate { time, level, text, fields, of: ROWS }) != Some(Role::Row) {
                 continue;
             }
             let of_stream = match before {
@@ -243,7 +246,7 @@ impl Rows {
             let text = if with_text { read.text(row) } else { &[] };
             let fields = if with_fields { read.fields(row) } else { Fields::default() };
             let id = read.numbers.ids[row];
-            if self.passes(scale, id, &Candidate { time, level, text, fields, gaps: false }) {
+            if self.role(scale, id, &Candidate { time, level, text, fields, of: ROWS }) == Some(Role::Row) {
                 let value = of_stream.unwrap_or_else(|| tally.value_of_row(level, fields));
                 tally.add(scale, time, value, 1);
             }

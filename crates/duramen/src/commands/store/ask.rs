@@ -10,6 +10,7 @@ use duramen_store::{Direction, Level, Options, Query};
 use crate::answer::{Line, Printer};
 use crate::cli::store::Ask;
 use crate::client::Daemon;
+use crate::commands::store::last::{Give, give_last};
 use crate::exit::Exit;
 use crate::stamp;
 use crate::stop::Stop;
@@ -210,7 +211,8 @@ fn ask_store<W: Write>(
     })
 }
 
-/// Gives out the rows of an answer: all of them, or the last `lines`, in the order that is asked for, until `give` says false.
+/// Gives out the rows of an answer: all of them, or the last `lines`, in the order that is asked for, until `give` says false. What is
+/// gathered in memory for it is bounded.
 ///
 /// # Errors
 /// The store's, and those of `give`.
@@ -219,23 +221,16 @@ pub fn answer(
     query: Query,
     lines: Option<usize>,
     reverse: bool,
-    give: &mut dyn FnMut(Result<duramen_store::Row, duramen_store::Error>) -> anyhow::Result<bool>,
+    give: &mut Give<'_>,
 ) -> anyhow::Result<duramen_store::Explained> {
-    let backward = reverse || lines.is_some();
-    let direction = if backward { Direction::Backward } else { Direction::Forward };
+    if let Some(lines) = lines.filter(|_| !reverse) {
+        return give_last(store, query, lines, give);
+    }
+    let direction = if reverse { Direction::Backward } else { Direction::Forward };
     let mut rows = store.query(Query { limit: lines, direction, ..query })?;
-    if backward && !reverse {
-        let last: Vec<_> = rows.by_ref().collect();
-        for row in last.into_iter().rev() {
-            if !give(row)? {
-                break;
-            }
-        }
-    } else {
-        for row in rows.by_ref() {
-            if !give(row)? {
-                break;
-            }
+    for row in rows.by_ref() {
+        if !give(row)? {
+            break;
         }
     }
     Ok(rows.explained().clone())
@@ -243,9 +238,10 @@ pub fn answer(
 
 /// What was read and what was not, in words.
 pub fn explain(told: &duramen_store::Explained) -> String {
+    let damaged: String = told.damaged.iter().map(|place| format!("\ndamaged: {place}")).collect();
     format!(
         "read {} of {} blocks ({} bytes) and {} chunks in memory, for {} rows; left out: {} of {} tables by time, {} blocks by time \
-         or level, {} blocks because their filter denies a word",
+         or level, {} blocks because their filter denies a word{damaged}",
         told.blocks_read,
         told.blocks,
         told.bytes_read,

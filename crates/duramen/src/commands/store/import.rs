@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::import::{self, Format, ImportOptions, Imported};
 use crate::intake::{Intake, Names};
 use crate::progress::{self, OutputUse};
-use crate::quantity::{show_bytes, show_counted};
+use crate::quantity::{show_bytes, show_count, show_counted};
 use crate::source::{Chunk, Source};
 use crate::stop::Stop;
 
@@ -32,7 +32,7 @@ impl Target {
                 let mut intake = Intake::new(store, names, &options.space(), &options.more, Durability::Policy);
                 let outcome = import::read(piece, options, &mut intake).map_err(anyhow::Error::msg)?;
                 drop(intake.finish()?);
-                Ok(Imported::of(&outcome))
+                Ok(Imported::of(&outcome, intake.too_old()))
             }
         }
     }
@@ -86,6 +86,7 @@ pub fn run(arguments: &Import, stop: &Stop) -> anyhow::Result<Exit> {
             all.bad_count += taken.bad_count;
             all.samples += taken.samples;
             all.skipped += taken.skipped;
+            all.too_old += taken.too_old;
             if end {
                 break;
             }
@@ -110,9 +111,14 @@ fn tell(arguments: &Import, all: &Imported, bytes: u64) {
         eprintln!("duramen: and {}", show_counted(more, "bad row"));
     }
     if !arguments.quiet {
-        let skipped =
-            if all.skipped > 0 { format!("; {} skipped", show_counted(all.skipped, "value")) } else { String::new() };
-        eprintln!("stored {} ({}), durable{skipped}", show_counted(all.samples, "sample"), show_bytes(bytes));
+        let mut words = format!("stored {} ({}), durable", show_counted(all.samples, "sample"), show_bytes(bytes));
+        if all.skipped > 0 {
+            words.push_str(&format!("; {} skipped", show_counted(all.skipped, "value")));
+        }
+        if all.too_old > 0 {
+            words.push_str(&format!("; {} older than the retention", show_count(all.too_old)));
+        }
+        eprintln!("{words}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `query --promql`: asks for samples in PromQL, now or over a span of time, and prints values or draws a chart. Owns how the answer
 //! looks; the daemon or the store gives it.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
@@ -83,6 +84,18 @@ fn seconds(milliseconds: i64) -> String {
     format!("{}", milliseconds as f64 / 1e3)
 }
 
+/// A daemon's words for why there is no answer, the place of a bad part below them.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 fn ask_daemon(daemon: &Daemon, expression: &str, when: &When) -> anyhow::Result<Value> {
     let query = ("query", expression.to_string());
     let answer = match when {
@@ -93,13 +106,16 @@ fn ask_daemon(daemon: &Daemon, expression: &str, when: &When) -> anyhow::Result<
             daemon.json("/api/v1/query_range", &[query, span[0].clone(), span[1].clone(), step])?
         }
     };
-    let error = answer.get("error").and_then(Value::as_str);
-    anyhow::ensure!(error.is_none(), "{}", error.unwrap_or_default());
+    if let Some(words) = answer.get("error").and_then(Value::as_str) {
+        return Err(Refused(words.to_string()).into());
+    }
     answer.get("data").cloned().context("the daemon's answer has no data")
 }
 
 fn ask_store(arguments: &Ask, expression: &Expression, when: &When) -> anyhow::Result<Value> {
-    let (store, _) = super::open(&arguments.data.folder, &Options::default())?;
+    let mut options = Options::default();
+    options.journal.create = false;
+    let (store, _) = super::open(&arguments.data.folder, &options)?;
     let options = promql::Options::default();
     let text = match when {
         When::At(time) => expression.instant(&store, *time, &options).map(|answer| show_answer(&answer)),

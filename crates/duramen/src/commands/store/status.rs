@@ -18,6 +18,8 @@ use crate::stamp;
 
 /// What the store says of itself.
 const EVENTS: &str = "{duramen=\"events\"}";
+/// Nobody knows how it goes on for longer.
+const DAYS_TOLD_MAX: f64 = 3_650.0;
 /// Events that are told.
 const EVENTS_MAX: usize = 8;
 
@@ -149,13 +151,23 @@ fn describe(status: &Status, url: &str, now: i64) -> String {
         put("opening", "the journal is still being read: some is missing here, and nothing is taken".to_string());
     }
     put("rows", format!("{stored}; {memory} in memory; {}", show_counted(status.streams, "stream")));
+    if status.rows_too_old > 0 {
+        let count = show_count(status.rows_too_old);
+        put("too old", format!("{count} rows or samples were not taken: they are older than the retention keeps"));
+    }
     if let Some(free) = status.free_bytes {
-        let left = status.days_left.map(|days| format!(", {} left at this pace", span(days * 86_400.0)));
+        let left = status.days_left.map(|days| match days < DAYS_TOLD_MAX {
+            true => format!(", {} left at this pace", span(days * 86_400.0)),
+            false => ", over 10 years left at this pace".to_string(),
+        });
         put("disk", format!("{} free{}", show_bytes(free), left.unwrap_or_default()));
     }
     let budget = status.device_bytes_per_day.map_or(String::new(), |budget| format!(" of {}", show_bytes(budget)));
     let given = show_bytes(status.device_bytes_today);
-    put("device", format!("{given}{budget} written today; syncs at most {} apart", span(status.commit_seconds)));
+    let times =
+        status.write_amplification.map(|times| format!("; {times:.1} bytes for each that came since the start"));
+    let apart = span(status.commit_seconds);
+    put("device", format!("{given}{budget} written today{}; syncs at most {apart} apart", times.unwrap_or_default()));
     for input in &status.inputs {
         let mut words = format!("{}, {}", show_counted(input.rows, "row"), show_bytes(input.bytes));
         for (count, what) in [(input.odd, "odd"), (input.lost, "LOST"), (input.waits, "waits")] {
@@ -196,6 +208,27 @@ mod tests {
         assert!(words.contains("power       low"), "{words}");
         assert!(words.contains("all up to 5 of 7: 2 records wait for a sync"), "{words}");
         assert!(words.contains("NOTHING IS TAKEN: the disk is full"), "{words}");
+    }
+
+    #[test]
+    fn what_it_costs_and_how_long_it_lasts_is_said() {
+        let with = |days, times| {
+            let told = Status { free_bytes: Some(1 << 30), days_left: days, ..Status::default() };
+            describe(&Status { write_amplification: times, ..told }, "", 0)
+        };
+        let words = with(Some(12.34), Some(1.26));
+        assert!(words.contains("1.0 GiB free, 12.3 days left at this pace"), "{words}");
+        assert!(words.contains("written today; 1.3 bytes for each that came since the start; syncs"), "{words}");
+        assert!(with(Some(5e6), None).contains("free, over 10 years left"), "{}", with(Some(5e6), None));
+        assert!(!with(None, None).contains("left") && !with(None, None).contains("for each"));
+    }
+
+    #[test]
+    fn what_the_retention_refused_is_said() {
+        let old = Status { rows_too_old: 1_200, ..Status::default() };
+        let words = describe(&old, "http://127.0.0.1:1", 0);
+        assert!(words.contains("too old     1,200 rows or samples were not taken"), "{words}");
+        assert!(!describe(&Status::default(), "", 0).contains("too old"));
     }
 
     #[test]
