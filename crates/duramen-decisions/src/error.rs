@@ -273,6 +273,8 @@ pub struct Damage {
     pub last_safe: Option<SeqNo>,
     /// The newest safety record may be lost: **the replica must not vote** until its protocol says that it may.
     pub safety: bool,
+    /// Messages of instances may be lost. **Where they are votes, that is as bad as a lost safety record.**
+    pub messages: bool,
     /// The newest membership may be lost.
     pub membership: bool,
     /// Checkpoints that were published and cannot be used.
@@ -293,6 +295,9 @@ impl fmt::Display for Damage {
         }
         if self.safety {
             f.write_str("; the newest vote may be lost")?;
+        }
+        if self.messages {
+            f.write_str("; messages before a decision may be lost")?;
         }
         if self.membership {
             f.write_str("; the newest membership may be lost")?;
