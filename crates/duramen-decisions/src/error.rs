@@ -177,6 +177,19 @@ impl From<duramen_journal::Error> for Error {
     }
 }
 
+impl Error {
+    /// Whether something that was stored is damaged, for good, rather than not to be had now. A decision is stored anew after
+    /// [`crate::PersistentLog::invalidate`].
+    pub fn is_damage(&self) -> bool {
+        use duramen_journal::Error as Own;
+        match self {
+            Error::DamagedValue { .. } | Error::WrongDigest { .. } | Error::Damaged(_) => true,
+            Error::Journal(own) => matches!(own, Own::DamagedRecord(_) | Own::Damaged(_)),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
