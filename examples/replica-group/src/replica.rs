@@ -60,7 +60,7 @@ pub struct Settings {
 /// The log's options.
 pub fn options(dir: &std::path::Path) -> PersistentLogConfig {
     let mut config = PersistentLogConfig::new(dir);
-    config.max_segment_size = 1 << 20;
+    config.max_segment_size = 256 << 10;
     config.chunk_size = 16 << 10;
     config.cache_size = 1 << 20;
     // Damage is set aside and asked of the peers.
@@ -104,28 +104,43 @@ impl Replica<KeyValues, Layer> for Recovered {
 }
 
 impl Recovered {
-    /// Reads the log: its newest checkpoint, and the decisions behind that.
-    pub fn of(log: &Log) -> Result<Recovered, Error> {
+    /// Reads the log: its newest checkpoint, and the decisions behind that. Where one is damaged, what is before it.
+    pub fn of(log: &Log) -> (Recovered, Result<(), Error>) {
         let mut recovered = Recovered::default();
-        log.recover(&What::Everything, APPLIED_AT_ONCE, &mut recovered)?;
-        Ok(recovered)
+        let result = log.recover(&What::Everything, APPLIED_AT_ONCE, &mut recovered).map(drop);
+        (recovered, result)
     }
+}
 
-    fn memory(&self, log: &Log, new_group: bool) -> anyhow::Result<Memory> {
-        let decided = self.executed.seq_no;
-        // A vote that may be lost is as bad as one that is.
-        let damage = log.recovery_information().damage.as_ref();
-        let safe = damage.is_none_or(|damage| !damage.safety);
-        let basis = log.retrieve_recovery(BASIS)?.map(|bytes| postcard::from_bytes(&bytes)).transpose()?;
+/// What a replica finds when it starts: its state, and what it knows of the protocol. A vote that may be lost is as bad as one that
+/// is, so that a damaged log has no memory; the state it has is good, and the rest is asked of the peers.
+fn remember(log: &Log, new_group: bool) -> Result<(Recovered, Memory), Error> {
+    let (recovered, result) = Recovered::of(log);
+    let decided = recovered.executed.seq_no;
+    let memory = || {
+        result?;
+        if let Some(damage) = log.recovery_information().damage.as_ref().filter(|own| own.safety || own.messages) {
+            return Err(Error::Damaged(damage.clone().into()));
+        }
+        let basis = log.retrieve_recovery(BASIS)?.map(|bytes| postcard::from_bytes(&bytes)).transpose();
         Ok(Memory {
-            safety: self.safety.clone().filter(|_| safe),
+            safety: recovered.safety.clone(),
             decided,
             last: log.decision_digest(decided)?.map(|digest| digest.bytes()),
             kept: log.retrieve_messages(decided + 1)?,
-            basis,
+            basis: basis
+                .map_err(|error| Error::Codec { what: "the view's basis".into(), reason: error.to_string() })?,
             new_group,
         })
-    }
+    };
+    let memory = match memory() {
+        Err(error) if error.is_damage() => {
+            println!("damaged: {error}");
+            Memory { decided, ..Memory::default() }
+        }
+        memory => memory?,
+    };
+    Ok((recovered, memory))
 }
 
 struct Running {
@@ -148,13 +163,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let address = settings.peers.get(usize::from(settings.id)).context("there is no such replica")?;
     let listener = TcpListener::bind(address).with_context(|| format!("{address} cannot be listened on"))?;
     let log = Arc::new(Log::new(options(&settings.dir))?);
-    let recovered = Recovered::of(&log)?;
+    let (recovered, memory) = remember(&log, settings.new_group)?;
     let membership = Membership { replicas: settings.peers.clone() };
     match &recovered.membership {
         Some(known) => ensure!(*known == membership, "the group is {known:?}"),
         None => log.store_configuration(1, &membership)?.wait()?,
     }
-    let memory = recovered.memory(&log, settings.new_group)?;
     println!("starts behind decision {}", memory.decided);
     let (events, incoming) = channel();
     let mut running = Running {
@@ -293,8 +307,18 @@ impl Running {
 
     /// Stores a decision with all that belongs to it, and hands it to the gate.
     fn decide(&self, seq_no: SeqNo, decision: Decision, proof: &Proof, safety: &Safety) -> anyhow::Result<()> {
-        let stored =
-            self.log.store_batch(Batch::new().decision(seq_no, &decision).proof(seq_no, proof).safety(safety))?;
+        let mut batch = Batch::new();
+        batch.decision(seq_no, &decision).proof(seq_no, proof).safety(safety);
+        let stored = match self.log.store_batch(&batch) {
+            // Compacted here before the checkpoint that had it was damaged.
+            Err(Error::Compacted { .. }) => Completion::done(),
+            // One that lies here is damaged: this is what it was.
+            Err(error) if error.is_damage() => {
+                drop(self.log.invalidate(seq_no)?);
+                self.log.store_batch(&batch)?
+            }
+            stored => stored?,
+        };
         // Two want to know: the gate, and whoever tells the others how far this replica is.
         let (completer, completion) = Completion::pair(&self.log.config().world.environment);
         let durable = self.durable.clone();
@@ -313,20 +337,20 @@ impl Running {
         Ok(())
     }
 
-    /// Sends a peer decisions that it lacks, with their proofs. Of what was compacted it hears by the status.
+    /// Sends a peer decisions that it lacks, with their proofs. Of what was compacted it hears by the status; what is damaged here
+    /// it has to get from others.
     fn send_decisions(&self, peer: ReplicaId, after: SeqNo) -> anyhow::Result<()> {
+        match self.try_to_send(peer, after) {
+            Err(error) if error.is_damage() || matches!(error, Error::Compacted { .. }) => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+
+    fn try_to_send(&self, peer: ReplicaId, after: SeqNo) -> Result<(), Error> {
         let durable = self.durable.load(Ordering::SeqCst);
-        let decisions = match self.log.retrieve_decisions_after(Some(after)) {
-            Err(Error::Compacted { .. }) => return Ok(()),
-            decisions => decisions?,
-        };
-        for own in decisions.take(SENT_AT_ONCE) {
-            let (seq_no, decision) = match own {
-                // Compacted while it was read.
-                Err(Error::Compacted { .. }) => return Ok(()),
-                own => own?,
-            };
-            let Some(proof) = self.log.retrieve_proof(seq_no)?.filter(|_| seq_no <= durable) else { return Ok(()) };
+        for own in self.log.retrieve_decisions_after(Some(after))?.take(SENT_AT_ONCE) {
+            let (seq_no, decision) = own?;
+            let Some(proof) = self.log.retrieve_proof(seq_no)?.filter(|_| seq_no <= durable) else { break };
             self.links.say(Some(peer), &Wire::Decided(seq_no, decision, proof));
         }
         Ok(())

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,9 @@ use crate::types::{Hash, Log, REPLICAS};
 
 /// How long the group may take to become equal when nothing is killed any more.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What of a segment is overwritten.
+const ROT: Range<usize> = 20_000..22_000;
 
 /// What is to be done to a group.
 #[derive(Clone, Debug)]
@@ -104,6 +108,15 @@ impl Drop for Process {
     }
 }
 
+/// What was done beside killing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Harm {
+    /// The replica whose folder was deleted.
+    deleted: Option<usize>,
+    /// A part of what the same one had stored anew was overwritten.
+    rotten: bool,
+}
+
 struct Group<'a> {
     torture: &'a Torture,
     dir: PathBuf,
@@ -145,13 +158,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Kills for as long as was asked: each replica once, then all at once, then each again in another order. Returns which replica
-    /// lost its folder.
-    fn torment(&mut self) -> anyhow::Result<Option<usize>> {
+    /// Kills for as long as was asked: each replica once, then all at once, then each again in another order.
+    fn torment(&mut self) -> anyhow::Result<Harm> {
         let mut chance = Chance(self.torture.seed);
         let begun = Instant::now();
         let end = Duration::from_secs(self.torture.seconds);
-        let mut deleted = None;
+        let mut harm = Harm::default();
         while begun.elapsed() < end {
             let mut rounds: Vec<Vec<usize>> = chance.order().into_iter().map(|id| vec![id]).collect();
             if self.torture.mode != "none" {
@@ -164,17 +176,23 @@ impl Group<'_> {
                     break;
                 }
                 self.check_running()?;
+                // The same one as before: that more than f replicas lose their memory is not survived.
+                let ill = harm.deleted.filter(|_| !harm.rotten && begun.elapsed() >= end * 3 / 4);
+                let victims = ill.map_or(victims, |id| vec![id]);
                 victims.iter().for_each(|id| self.kill(*id));
-                if deleted.is_none() && victims.len() == 1 && begun.elapsed() >= end / 2 {
+                if harm.deleted.is_none() && victims.len() == 1 && begun.elapsed() >= end / 2 {
                     std::fs::remove_dir_all(self.folder(victims[0]))?;
-                    deleted = Some(victims[0]);
+                    harm.deleted = Some(victims[0]);
+                }
+                if let Some(id) = ill {
+                    harm.rotten = rot(&self.folder(id))?;
                 }
                 // Often longer than the others wait for a primary.
                 thread::sleep(Duration::from_millis(chance.between(0, 1500)));
                 victims.into_iter().try_for_each(|id| self.start(id, false))?;
             }
         }
-        Ok(deleted)
+        Ok(harm)
     }
 
     fn said(&self, begins: &str) -> Vec<String> {
@@ -183,17 +201,60 @@ impl Group<'_> {
     }
 }
 
-/// Opens a log again, and compares: its state with that of all, its decisions with those that the logs before it have.
-fn check_log(folder: &Path, all: (SeqNo, Hash), decisions: &mut BTreeMap<SeqNo, Hash>) -> anyhow::Result<()> {
+/// Zeroes a stretch of each of the two newest segments, of which one is sealed and is not looked at before it is read. `false`: there
+/// are not so many.
+fn rot(folder: &Path) -> anyhow::Result<bool> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(folder.join("journal"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            segments.push(path);
+        }
+    }
+    segments.sort();
+    let mut newest = Vec::new();
+    for path in segments.into_iter().rev() {
+        let bytes = std::fs::read(&path)?;
+        // Those that are made ahead hold nothing yet.
+        if bytes.iter().rposition(|byte| *byte != 0) > Some(ROT.end) {
+            newest.push((path, bytes));
+        }
+    }
+    newest.truncate(2);
+    let enough = newest.len() == 2;
+    for (path, mut bytes) in newest.into_iter().filter(|_| enough) {
+        bytes[ROT].fill(0);
+        std::fs::write(&path, bytes)?;
+    }
+    Ok(enough)
+}
+
+/// Opens a log again, and compares: its state with that of all, its decisions with those that the logs before it have. Of a `rotten`
+/// one the newest checkpoint, and what is behind it, must be whole.
+fn check_log(
+    folder: &Path,
+    all: (SeqNo, Hash),
+    rotten: bool,
+    decisions: &mut BTreeMap<SeqNo, Hash>,
+) -> anyhow::Result<()> {
     let log = Log::new(options(folder))?;
-    let executed = Recovered::of(&log)?.executed;
+    let (recovered, result) = Recovered::of(&log);
+    result?;
+    let executed = recovered.executed;
     let found = (executed.seq_no, executed.state.digest());
     ensure!(found == all, "the log has another state: {found:?}");
     for own in log.retrieve_decisions_after(log.base())? {
-        let (seq_no, decision) = own?;
+        let (seq_no, decision) = match own {
+            // One that the newest checkpoint has need not be made whole.
+            Err(error) if rotten && error.is_damage() => continue,
+            own => own?,
+        };
         let known = *decisions.entry(seq_no).or_insert_with(|| decision.digest());
         ensure!(known == decision.digest(), "another decision {seq_no}");
-        let proof = log.retrieve_proof(seq_no)?.with_context(|| format!("decision {seq_no} has no proof"))?;
+        let proof = match log.retrieve_proof(seq_no) {
+            Err(error) if rotten && error.is_damage() => continue,
+            proof => proof?.with_context(|| format!("decision {seq_no} has no proof"))?,
+        };
         ensure!(proof.shows(&decision), "the proof of decision {seq_no} shows nothing: {proof:?}");
     }
     ensure!(log.retrieve_configuration(all.0)?.is_some(), "the membership is missing");
@@ -220,15 +281,15 @@ pub fn torture(torture: &Torture) -> anyhow::Result<String> {
         Process::start(&arguments, &acknowledged)
     };
     let clients: Vec<Process> = (1..=torture.clients).map(client).collect::<anyhow::Result<_>>()?;
-    let deleted = group.torment().with_context(|| format!("the folders are in {}", dir.display()))?;
+    let harm = group.torment().with_context(|| format!("the folders are in {}", dir.display()))?;
     drop(clients);
-    let line = verdict(&mut group, &acknowledged, deleted);
+    let line = verdict(&mut group, &acknowledged, harm);
     let line = line.with_context(|| format!("seed {}; the folders are in {}", torture.seed, dir.display()))?;
     std::fs::remove_dir_all(&dir)?;
     Ok(line)
 }
 
-fn verdict(group: &mut Group<'_>, acknowledged: &Lines, deleted: Option<usize>) -> anyhow::Result<String> {
+fn verdict(group: &mut Group<'_>, acknowledged: &Lines, harm: Harm) -> anyhow::Result<String> {
     let puts: Vec<(String, String)> = {
         let lines = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         let put = |line: &String| {
@@ -246,16 +307,26 @@ fn verdict(group: &mut Group<'_>, acknowledged: &Lines, deleted: Option<usize>) 
     (0..REPLICAS).for_each(|id| group.kill(id));
     let mut decisions = BTreeMap::new();
     for id in 0..REPLICAS {
-        let checked = check_log(&group.folder(id), (seq_no, digest), &mut decisions);
+        let rotten = harm.rotten && harm.deleted == Some(id);
+        let checked = check_log(&group.folder(id), (seq_no, digest), rotten, &mut decisions);
         checked.with_context(|| format!("the log of replica {id}"))?;
     }
     let installed = group.said("installed").len();
     let views =
         group.said("enters").iter().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).max().unwrap_or(0u64);
-    let lost = deleted.map_or("no folder".into(), |id| format!("the folder of replica {id}"));
-    ensure!(deleted.is_none() || installed > 0, "{lost} was deleted, and no checkpoint was fetched");
+    let damaged = group.said("damaged").len();
+    ensure!(harm.deleted.is_none() || installed > 0, "a folder was deleted, and no checkpoint was fetched");
+    ensure!(!harm.rotten || damaged > 0, "what was overwritten is not noticed");
+    let harm = match harm {
+        Harm { deleted: None, .. } => "no folder deleted".into(),
+        Harm { deleted: Some(id), rotten } => {
+            let rotten =
+                if rotten { format!(" and overwritten in part (told {damaged} times)") } else { String::new() };
+            format!("the folder of replica {id} deleted{rotten}")
+        }
+    };
     Ok(format!(
-        "seed {}, {} s, {}: {} kills, {lost} deleted, {installed} checkpoints fetched, {views} views; {} puts acknowledged, all in \
+        "seed {}, {} s, {}: {} kills, {harm}, {installed} checkpoints fetched, {views} views; {} puts acknowledged, all in \
          4 replicas; {seq_no} decisions, 4 equal states: {}",
         group.torture.seed,
         group.torture.seconds,
