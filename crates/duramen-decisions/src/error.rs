@@ -178,8 +178,9 @@ impl From<duramen_journal::Error> for Error {
 }
 
 impl Error {
-    /// Whether something that was stored is damaged, for good, rather than not to be had now.
-    pub(crate) fn is_damage(&self) -> bool {
+    /// Whether something that was stored is damaged, for good, rather than not to be had now. A decision is stored anew after
+    /// [`crate::PersistentLog::invalidate`].
+    pub fn is_damage(&self) -> bool {
         use duramen_journal::Error as Own;
         match self {
             Error::DamagedValue { .. } | Error::WrongDigest { .. } | Error::Damaged(_) => true,
@@ -285,6 +286,8 @@ pub struct Damage {
     pub last_safe: Option<SeqNo>,
     /// The newest safety record may be lost: **the replica must not vote** until its protocol says that it may.
     pub safety: bool,
+    /// Messages of instances may be lost. **Where they are votes, that is as bad as a lost safety record.**
+    pub messages: bool,
     /// The newest membership may be lost.
     pub membership: bool,
     /// Checkpoints that were published and cannot be used.
@@ -305,6 +308,9 @@ impl fmt::Display for Damage {
         }
         if self.safety {
             f.write_str("; the newest vote may be lost")?;
+        }
+        if self.messages {
+            f.write_str("; messages before a decision may be lost")?;
         }
         if self.membership {
             f.write_str("; the newest membership may be lost")?;

@@ -385,10 +385,11 @@ mod json {
                 format!("{{\"first\":{},\"last\":{},\"certainty\":\"{certainty}\"}}", own.first, number(own.last))
             };
             format!(
-                "{{\"decisions\":{},\"last_safe\":{},\"safety\":{},\"membership\":{},\"checkpoints\":{},\"places\":{}}}",
+                "{{\"decisions\":{},\"last_safe\":{},\"safety\":{},\"messages\":{},\"membership\":{},\"checkpoints\":{},\"places\":{}}}",
                 list(self.decisions.iter().map(range)),
                 number(self.last_safe),
                 self.safety,
+                self.messages,
                 self.membership,
                 list(self.checkpoints.iter().map(u64::to_string)),
                 list(self.places.iter().map(|place| text(place)))

@@ -135,6 +135,7 @@ pub(crate) fn verdict(facts: &Facts) -> Option<Damage> {
         decisions,
         last_safe,
         safety: of(Space::Safety),
+        messages: of(Space::Message),
         membership: of(Space::Membership),
         checkpoints: broken.clone(),
         places: opened.places.clone(),

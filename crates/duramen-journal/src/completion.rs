@@ -74,6 +74,13 @@ impl Completion {
         self.sleepers.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether a callback or a waker waits for it: to be asked when no ticket is left that could bring another.
+    pub fn is_awaited(&self) -> bool {
+        // The last ticket's callback came before the ticket went: see the `Release` of an `Arc` that is dropped.
+        fence(Ordering::Acquire);
+        !lock(&self.interests).list.is_empty()
+    }
+
     /// Sleeps until the level, or failure, is reached.
     pub fn wait(&self, level: u32, environment: &dyn Environment) -> Result<(), Error> {
         loop {

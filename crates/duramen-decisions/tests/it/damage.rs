@@ -65,6 +65,43 @@ fn opening_damaged_files_says_what_is_lost_and_what_is_safe() {
     }
 }
 
+/// A log that set damage aside said that the newest vote is certainly there, also where nobody can tell what the lost records were,
+/// and an older vote was given as the newest. Found by reading, for the group of replicas.
+#[test]
+fn a_vote_that_may_lie_in_a_gap_is_told_at_each_opening_until_the_gap_is_compacted() {
+    let disk = SimDisk::new(21);
+    let log = files(&disk);
+    for seq_no in 1..=1000 {
+        let mut batch = Batch::new();
+        batch.decision(seq_no, &decision(seq_no));
+        if seq_no < 120 {
+            batch.message(seq_no, &"a vote".into()).safety(&format!("view {seq_no}").into());
+        }
+        log.store_batch(&batch).unwrap().wait().unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    ruin(&disk);
+    let Err(Error::Damaged(damage)) = Files::new(config(&disk)) else { panic!("it opened") };
+    assert!(damage.safety && damage.messages && damage.membership, "{damage}");
+    let mut own = config(&disk);
+    own.recovery = RecoveryPolicy::SetAside;
+    for _ in 0..2 {
+        let log = Files::new(own.clone()).unwrap();
+        let damage = log.recovery_information().damage.clone().unwrap();
+        assert!(damage.safety && damage.messages && damage.membership, "{damage}");
+        assert!(damage.decisions.iter().any(|range| Some(range.first) == damage.last_safe.map(|last| last + 1)));
+    }
+    let log = Files::new(own.clone()).unwrap();
+    log.store_batch(Batch::new().safety(&"view 2000".into())).unwrap().wait().unwrap();
+    log.store_checkpoint(1000, &vec![1; 100]).unwrap();
+    log.compact_log_up_to(1000).unwrap();
+    drop(log);
+    let log = Files::new(own).unwrap();
+    assert_eq!(log.recovery_information().damage, None, "the gap is gone");
+    assert_eq!(log.retrieve_safety().unwrap(), Some("view 2000".into()));
+}
+
 #[test]
 fn a_checkpoint_whose_chunks_are_damaged_is_told_and_the_one_before_serves() {
     let disk = SimDisk::new(22);

@@ -142,8 +142,8 @@ impl Writer {
             let mut queue = lock(&self.queue);
             queue.written_deadline = [queue.written_deadline, deadline].into_iter().flatten().min();
             drop(queue);
-            // Alone with this reference nobody holds a ticket.
-            if Arc::strong_count(&commit) > 1 {
+            // Alone with this reference nobody holds a ticket; but one that was given up may have left a callback.
+            if Arc::strong_count(&commit) > 1 || commit.completion.is_awaited() {
                 lead.unsynced.push(commit.clone());
             }
             done.written.push(commit);

@@ -172,6 +172,30 @@ fn a_held_ticket_becomes_durable_and_callbacks_run_once() {
     assert_eq!(got, (2..=101).collect::<Vec<_>>());
 }
 
+/// A commit that shared the sync of a later one, and whose ticket had been given up for a callback, was taken for one that nobody
+/// waits for: its callback was dropped. A group of replicas found it, whose small records, which may use the reserve, part
+/// commits from those that may not.
+#[test]
+fn a_commit_that_shares_a_sync_calls_back() {
+    let folder = Folder::new("shared");
+    let (journal, _) = open(&folder, &small());
+    let (send, receive) = std::sync::mpsc::channel();
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    // What comes while the flusher is held up is queued.
+    journal.append(1, 0, b"first").expect("appends").on_durable(move |_| _ = held.recv());
+    for index in 0..5 {
+        let how = Append { class: Class::Now, reserved: index % 2 == 0, ..Append::default() };
+        let mut batch = Batch::new();
+        batch.push(1, 0, b"call");
+        let send = send.clone();
+        journal.append_batch(&batch, how).expect("appends").on_durable(move |result| {
+            send.send(result.expect("durable")).expect("somebody listens");
+        });
+    }
+    drop((send, go_on));
+    assert_eq!(receive.iter().collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+}
+
 #[test]
 fn release_frees_segments_and_survives_reopening() {
     let folder = Folder::new("release");

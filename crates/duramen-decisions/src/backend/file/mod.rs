@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use duramen_journal::{
-    Append, Batch, Class, Codec, End, Error as JournalError, Journal, LogNumber, Observer, ObserverFactory, OnDamage,
-    Options, Report, SegmentInfo, Sequence,
+    Append, Batch, Class, Codec, End, Error as JournalError, Gap, Journal, LogNumber, Observer, ObserverFactory,
+    OnDamage, Options, Report, SegmentInfo, Sequence,
 };
 
 use crate::backend::packs::Packs;
@@ -89,12 +89,12 @@ impl FileBackend {
     /// Opens, or creates, the files in a folder.
     ///
     /// # Errors
-    /// The journal's; damage is told by [`FileBackend::damage`].
+    /// The journal's.
     pub fn open(config: &PersistentLogConfig) -> Result<FileBackend, Error> {
         let (journal, report) = Journal::open_with(&config.log_dir, &options_of(config), config.world.clone())?;
         let mut index = Index::default();
         let mut opened = opened_of(&report);
-        let mut damaged = Vec::new();
+        let (mut damaged, mut told) = (Vec::new(), Vec::new());
         for info in journal.segments() {
             let scan = |visit: &mut dyn FnMut(Sequence, Option<Change>)| {
                 let mut scan = journal.scan(info.first..info.next);
@@ -111,11 +111,16 @@ impl FileBackend {
                 }
                 Ok(())
             };
-            fill(&mut index, &info, &report, &mut opened.lost, scan)?;
+            if fill(&mut index, &info, &report, &mut opened.lost, scan)? {
+                told.push(info.first..info.next);
+            }
         }
         // Nobody knows what they were.
         opened.open_end |= !damaged.is_empty();
         opened.places.append(&mut damaged);
+        // Of what is lost elsewhere nobody tells what it was: it may have been the newest vote.
+        let is_told = |gap: &Gap| told.iter().any(|own| own.start <= gap.first && gap.end <= own.end);
+        opened.open_end |= !report.gaps.iter().filter(|gap| gap.end > journal.first()).all(is_told);
         let packs = Packs::open(config.world.disk.clone(), &config.log_dir, config.compression)?;
         let state = State { index, epoch: journal.epoch(), ..State::default() };
         Ok(FileBackend { journal, packs, state: Mutex::new(state), collecting: Mutex::new(()), opened })
@@ -231,14 +236,15 @@ fn changed(log: LogNumber, kind: u8, payload: &[u8], sequence: Sequence) -> Resu
     })
 }
 
-/// Notes what a segment's records change: from its summary, or by reading them.
+/// Notes what a segment's records change: from its summary, or by reading them. Returns whether a summary told it, also of those that
+/// cannot be read.
 fn fill(
     index: &mut Index,
     info: &SegmentInfo,
     report: &Report,
     lost: &mut Vec<Key>,
     scan: impl FnOnce(&mut dyn FnMut(Sequence, Option<Change>)) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut apply = |sequence: Sequence, change: Change| match change {
         Change::Put(key) if report.gaps.iter().any(|gap| (gap.first..gap.end).contains(&sequence)) => lost.push(key),
         Change::Put(key) => _ = index.put(key, sequence),
@@ -252,11 +258,12 @@ fn fill(
         read_summary(summary, info.first, info.next, &mut |sequence, change| told.push((sequence, change)))?;
         Some(told)
     });
+    let is_told = told.is_some();
     match told {
         Some(told) => told.into_iter().for_each(|(sequence, change)| apply(sequence, change)),
         None => scan(&mut |sequence, change| change.into_iter().for_each(|change| apply(sequence, change)))?,
     }
-    Ok(())
+    Ok(is_told)
 }
 
 fn opened_of(report: &Report) -> Opened {
