@@ -33,6 +33,10 @@
 //! writes a state in chunks beside running stores; chunks that did not change are not written again. Damage is a value:
 //! [`Damage`] says which decisions a replica has to ask its peers for, and whether it may still vote.
 
+#[cfg(feature = "fjall")]
+pub use crate::backend::fjall::FjallLog;
+#[cfg(feature = "redb")]
+pub use crate::backend::redb::RedbLog;
 pub use crate::batch::Batch;
 pub use crate::checkpoint::{Checkpoint, CheckpointInfo, StateReader};
 pub use crate::codec::{Codec, ConsensusLayer, RawLayer, State};
