@@ -23,6 +23,7 @@ use crate::config::{PersistentLogConfig, RecoveryPolicy};
 use crate::digest::{Digest, algorithm_name};
 use crate::error::Error;
 use crate::lock;
+use crate::migrate::UNFINISHED;
 use crate::recovery::{Facts, RecoveryInfo, damage_of_files, verdict};
 use crate::values::{DECISION_HEAD_BYTES, DecisionHead, Head, VERSION};
 
@@ -125,7 +126,7 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
     /// A log on a backend that is open.
     ///
     /// # Errors
-    /// As [`FileBasedLog::new`].
+    /// As [`FileBasedLog::new`]; [`Error::Unfinished`]: a migration into it was not finished.
     pub fn on(backend: B, config: PersistentLogConfig) -> Result<Log<D, S, CL, B>, Error> {
         config.check()?;
         let base = read_head::<D>(&backend, config.recovery)?;
@@ -594,6 +595,9 @@ pub(crate) fn decoded<T: Codec>(key: Key, bytes: &Bytes) -> Result<T, Error> {
 
 /// Checks what the log says of itself, or makes it say so; returns its base.
 fn read_head<D: Digest>(backend: &impl Backend, recovery: RecoveryPolicy) -> Result<Option<SeqNo>, Error> {
+    if backend.contains(UNFINISHED)? {
+        return Err(Error::Unfinished);
+    }
     let Some(value) = backend.get(HEAD)? else {
         let opened = backend.opened();
         if let (RecoveryPolicy::Refuse, true) = (recovery, opened.open_end)

@@ -11,6 +11,7 @@ mod damage;
 mod decisions;
 #[cfg(any(feature = "redb", feature = "fjall"))]
 mod foreign;
+mod migration;
 mod room;
 
 use duramen_decisions::backend::kv::KvBackend;
