@@ -263,6 +263,13 @@ impl<K: Kv> KvBackend<K> {
                 Op::Remove(space, numbers) => {
                     let mut from = key_bytes(Key::new(*space, *numbers.start()));
                     let to = key_bytes(Key { space: *space, number: *numbers.end(), part: u32::MAX });
+                    // What the batch itself has put there is not in the store yet.
+                    let own = |op: &KvOp| match op {
+                        KvOp::Put(key, _) if (&from..=&to).contains(&key) => Some(KvOp::Remove(key.clone())),
+                        _ => None,
+                    };
+                    let put: Vec<KvOp> = out.iter().filter_map(own).collect();
+                    out.extend(put);
                     loop {
                         let keys = self.shared.kv.keys(&from, &to, KEYS_AT_ONCE)?;
                         let Some(last) = keys.last() else { break };
