@@ -74,6 +74,11 @@ impl Completion {
         self.sleepers.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether somebody left a waker or a callback.
+    pub fn has_interests(&self) -> bool {
+        !lock(&self.interests).list.is_empty()
+    }
+
     /// Sleeps until the level, or failure, is reached.
     pub fn wait(&self, level: u32, environment: &dyn Environment) -> Result<(), Error> {
         loop {

@@ -142,8 +142,11 @@ impl Writer {
             let mut queue = lock(&self.queue);
             queue.written_deadline = [queue.written_deadline, deadline].into_iter().flatten().min();
             drop(queue);
-            // Alone with this reference nobody holds a ticket.
-            if Arc::strong_count(&commit) > 1 {
+            // Alone with this reference nobody holds a ticket; but one that was given up for a callback has left that. The fence
+            // goes with the release of the last reference: the callback was left before that.
+            let held = Arc::strong_count(&commit) > 1;
+            fence(Ordering::Acquire);
+            if held || commit.completion.has_interests() {
                 lead.unsynced.push(commit.clone());
             }
             done.written.push(commit);

@@ -31,7 +31,7 @@ use crate::pool::Pool;
 use crate::reader::ReadCore;
 use crate::record::{Batch, Entries, Extent};
 use crate::stats::{Counters, Stats};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
 use crate::ticket::Ticket;
 use crate::watermark::Watermark;
 
