@@ -121,6 +121,18 @@ pub enum Error {
         /// The version that this code reads and writes.
         supported: u16,
     },
+    /// The target of a migration holds something. It was not changed.
+    NotEmpty {
+        /// What, in words.
+        what: String,
+    },
+    /// A migration into this log was begun and not finished. Migrate again, or empty its place.
+    Unfinished,
+    /// What a migration copied is not what was there. The source is as it was; the target is no log.
+    Unequal {
+        /// What, in words.
+        what: String,
+    },
     /// The user's codec refused what was stored.
     Codec {
         /// Which value, in words.
@@ -225,6 +237,9 @@ impl fmt::Display for Error {
             Error::NewerFormat { found, supported } => {
                 write!(f, "written in version {found}; this program reads version {supported}")
             }
+            Error::NotEmpty { what } => write!(f, "the target is not empty: it has a {what}"),
+            Error::Unfinished => write!(f, "a migration into this log was not finished: begin it again"),
+            Error::Unequal { what } => write!(f, "the copy of {what} is not the same"),
             Error::Codec { what, reason } => write!(f, "{what} cannot be decoded: {reason}"),
             Error::State { source } => write!(f, "the state: {source}"),
             Error::TooLarge { bytes, max } => write!(f, "{bytes} bytes are over the bound of {max}"),

@@ -35,6 +35,10 @@
 
 pub use bytes::Bytes;
 
+#[cfg(feature = "fjall")]
+pub use crate::backend::fjall::FjallLog;
+#[cfg(feature = "redb")]
+pub use crate::backend::redb::RedbLog;
 pub use crate::batch::Batch;
 pub use crate::checkpoint::{Checkpoint, CheckpointInfo, StateReader};
 pub use crate::codec::{Codec, ConsensusLayer, RawLayer, State};
@@ -50,6 +54,7 @@ pub use crate::digest::{DIGEST_BYTES, Digest};
 pub use crate::error::{Certainty, Damage, Error, LostRange};
 pub use crate::gate::{Gate, PersistentLogMode};
 pub use crate::log::{Decisions, FileBasedLog, Log, LogStats};
+pub use crate::migrate::{Migrated, migrate};
 pub use crate::persistent::{DecisionStream, PersistentLog};
 pub use crate::recovery::{Progress, RecoveryInfo, Replica, What};
 pub use crate::state::StateWriter;
@@ -69,6 +74,7 @@ mod error;
 mod gate;
 pub mod inspect;
 mod log;
+mod migrate;
 mod persistent;
 mod recovery;
 mod state;

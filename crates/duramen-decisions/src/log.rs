@@ -19,11 +19,12 @@ use crate::cache::Cache;
 use crate::checkpoint::Checkpoints;
 use crate::codec::{Codec, ConsensusLayer};
 use crate::completion::Completion;
-use crate::config::PersistentLogConfig;
+use crate::config::{PersistentLogConfig, RecoveryPolicy};
 use crate::digest::{Digest, algorithm_name};
 use crate::error::Error;
 use crate::lock;
-use crate::recovery::{RecoveryInfo, damage_of_files};
+use crate::migrate::UNFINISHED;
+use crate::recovery::{Facts, RecoveryInfo, damage_of_files, verdict};
 use crate::values::{DECISION_HEAD_BYTES, DecisionHead, Head, VERSION};
 
 /// The key of what the log says of itself.
@@ -134,10 +135,10 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
     /// A log on a backend that is open.
     ///
     /// # Errors
-    /// As [`FileBasedLog::new`].
+    /// As [`FileBasedLog::new`]; [`Error::Unfinished`]: a migration into it was not finished.
     pub fn on(backend: B, config: PersistentLogConfig) -> Result<Log<D, S, CL, B>, Error> {
         config.check()?;
-        let base = read_head::<D>(&backend)?;
+        let base = read_head::<D>(&backend, config.recovery)?;
         let cache = Cache::new(config.cache_size);
         let mut tip = Tip { base, epoch: backend.epoch(), cache, ..Tip::default() };
         if let Some(key) = backend.last(Space::Decision, u64::MAX)?
@@ -157,6 +158,11 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
         };
         log.find_checkpoints()?;
         log.info = log.look()?;
+        if let (RecoveryPolicy::Refuse, true, Some(damage)) =
+            (log.config.recovery, log.backend.opened().open_end, &log.info.damage)
+        {
+            return Err(Error::Damaged(Box::new(damage.clone())));
+        }
         if let Some(base) = log.base() {
             // A crash may have left some of what was compacted.
             log.remove_upto(base)?;
@@ -611,8 +617,17 @@ pub(crate) fn decoded<T: Codec>(key: Key, bytes: &Bytes) -> Result<T, Error> {
 }
 
 /// Checks what the log says of itself, or makes it say so; returns its base.
-fn read_head<D: Digest>(backend: &impl Backend) -> Result<Option<SeqNo>, Error> {
+fn read_head<D: Digest>(backend: &impl Backend, recovery: RecoveryPolicy) -> Result<Option<SeqNo>, Error> {
+    if backend.contains(UNFINISHED)? {
+        return Err(Error::Unfinished);
+    }
     let Some(value) = backend.get(HEAD)? else {
+        let opened = backend.opened();
+        if let (RecoveryPolicy::Refuse, true) = (recovery, opened.open_end)
+            && let Some(damage) = verdict(&Facts { opened, ..Facts::default() })
+        {
+            return Err(Error::Damaged(Box::new(damage)));
+        }
         let head = Head { version: VERSION, algorithm: D::ALGORITHM, base: None };
         backend.write(&[Op::Put(HEAD, head.encode().into())], Urgency::Now)?.wait()?;
         return Ok(None);

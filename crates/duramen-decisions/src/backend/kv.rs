@@ -17,6 +17,7 @@ use duramen_journal::disk::{Environment, Worker};
 use duramen_journal::sync::AtomicU32;
 
 use crate::backend::compress::{pack, unpack};
+use crate::backend::witness::Witness;
 use crate::backend::{Backend, BackendStats, Key, Op, Opened, Space, Urgency};
 use crate::completion::{Completer, Completion};
 use crate::config::{CompressionOptions, PersistentLogConfig};
@@ -77,6 +78,8 @@ pub trait Kv: Send + Sync + fmt::Debug + 'static {
 
 /// The first byte of a chunk's key; those of other keys are their space.
 const CHUNK: u8 = 0xff;
+/// The key of the count of changes, for a store with a witness.
+const COUNT: &[u8] = &[0xfe];
 /// Keys that are looked at together when some are removed.
 const KEYS_AT_ONCE: usize = 1024;
 
@@ -99,6 +102,10 @@ pub(crate) fn key_of(bytes: &[u8]) -> Option<Key> {
 
 fn chunk_key(digest: &[u8; 32]) -> Vec<u8> {
     [&[CHUNK], &digest[..]].concat()
+}
+
+fn unmarked() -> Opened {
+    Opened { end: "unmarked".into(), ..Opened::default() }
 }
 
 /// A value with a checksum that is bound to its key, so that no other's bytes pass for it.
@@ -129,10 +136,14 @@ fn checksum(key: &[u8], value: &[u8]) -> u32 {
 pub struct KvBackend<K: Kv> {
     shared: Arc<Shared<K>>,
     worker: Mutex<Option<Box<dyn Worker>>>,
+    opened: Opened,
 }
 
 struct Shared<K> {
     kv: K,
+    witness: Option<Witness>,
+    /// Changes so far. Held while one is applied, so that the store has all up to the count that it has.
+    changes: Mutex<u64>,
     compression: CompressionOptions,
     policy: SyncPolicy,
     environment: Arc<dyn Environment>,
@@ -166,9 +177,43 @@ impl<K: Kv> KvBackend<K> {
     /// # Errors
     /// No thread could be started.
     pub fn new(kv: K, config: &PersistentLogConfig) -> Result<KvBackend<K>, Error> {
+        KvBackend::start(kv, None, 0, unmarked(), config)
+    }
+
+    /// As [`KvBackend::new`], for a store that silently cuts off what it cannot read: the witness beside it then tells that durable
+    /// changes are gone.
+    ///
+    /// # Errors
+    /// No thread could be started, or the store cannot be read.
+    pub fn witnessed(kv: K, witness: Witness, config: &PersistentLogConfig) -> Result<KvBackend<K>, Error> {
+        let mut found = unmarked();
+        let count = match kv.get(COUNT)? {
+            None => Some(0),
+            Some(value) => opened(COUNT, &value).and_then(|own| Some(u64::from_le_bytes(own[..].try_into().ok()?))),
+        };
+        let stored = witness.stored();
+        match count {
+            Some(count) if count >= stored => {}
+            Some(count) => found.places.push(format!("the store ends at change {count}; change {stored} was durable")),
+            None => found.places.push("the store's count of changes is damaged".into()),
+        }
+        found.open_end = !found.places.is_empty();
+        // What is lost is told until something new is stored.
+        KvBackend::start(kv, Some(witness), stored.max(count.unwrap_or(0)), found, config)
+    }
+
+    fn start(
+        kv: K,
+        witness: Option<Witness>,
+        changes: u64,
+        opened: Opened,
+        config: &PersistentLogConfig,
+    ) -> Result<KvBackend<K>, Error> {
         let environment = config.world.environment.clone();
         let shared = Arc::new(Shared {
             kv,
+            witness,
+            changes: Mutex::new(changes),
             compression: config.compression,
             policy: config.sync_policy,
             environment: environment.clone(),
@@ -181,7 +226,7 @@ impl<K: Kv> KvBackend<K> {
         let worker = environment.spawn("duramen-decisions", Box::new(move || own.run()));
         let worker = worker.map_err(|error| Error::io("start a thread", &config.log_dir, error))?;
         shared.threaded.store(worker.is_some(), SeqCst);
-        Ok(KvBackend { shared, worker: Mutex::new(worker) })
+        Ok(KvBackend { shared, worker: Mutex::new(worker), opened })
     }
 
     /// The store below.
@@ -223,6 +268,13 @@ impl<K: Kv> KvBackend<K> {
                 Op::Remove(space, numbers) => {
                     let mut from = key_bytes(Key::new(*space, *numbers.start()));
                     let to = key_bytes(Key { space: *space, number: *numbers.end(), part: u32::MAX });
+                    // What the batch itself has put there is not in the store yet.
+                    let own = |op: &KvOp| match op {
+                        KvOp::Put(key, _) if (&from..=&to).contains(&key) => Some(KvOp::Remove(key.clone())),
+                        _ => None,
+                    };
+                    let put: Vec<KvOp> = out.iter().filter_map(own).collect();
+                    out.extend(put);
                     loop {
                         let keys = self.shared.kv.keys(&from, &to, KEYS_AT_ONCE)?;
                         let Some(last) = keys.last() else { break };
@@ -240,13 +292,22 @@ impl<K: Kv> KvBackend<K> {
         Ok(out)
     }
 
-    fn apply(&self, ops: Vec<KvOp>) -> Result<(), Error> {
+    fn apply(&self, mut ops: Vec<KvOp>) -> Result<(), Error> {
+        let mut changes = lock(&self.shared.changes);
+        if self.shared.witness.is_some() {
+            let count = (*changes + 1).to_le_bytes();
+            ops.push(KvOp::Put(COUNT.to_vec(), sealed(COUNT, CompressionOptions::None, &count)));
+        }
         match self.shared.kv.apply(ops) {
+            Ok(()) => {
+                *changes += 1;
+                Ok(())
+            }
             Err(error) if !matches!(error, Error::NoSpace) => {
                 lock(&self.shared.waiting).failed.get_or_insert_with(|| error.to_string());
                 Err(error)
             }
-            other => other,
+            refused => refused,
         }
     }
 }
@@ -261,10 +322,15 @@ impl<K: Kv> Shared<K> {
             std::mem::take(&mut waiting.completers)
         };
         let failed = lock(&self.waiting).failed.clone();
+        let changes = *lock(&self.changes);
         let result = match failed {
             Some(reason) => Err(Error::Failed { reason }),
             None => self.kv.persist(),
         };
+        if let (Ok(()), Some(witness)) = (&result, &self.witness) {
+            // An older one is a weaker one, and no wrong one.
+            let _ = witness.note(changes);
+        }
         {
             let mut waiting = lock(&self.waiting);
             waiting.syncs += 1;
@@ -407,7 +473,7 @@ impl<K: Kv> Backend for KvBackend<K> {
     }
 
     fn opened(&self) -> Opened {
-        Opened { end: "unmarked".into(), ..Opened::default() }
+        self.opened.clone()
     }
 
     fn stats(&self) -> BackendStats {

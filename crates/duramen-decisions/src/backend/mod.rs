@@ -14,9 +14,16 @@ use crate::error::Error;
 
 pub(crate) mod compress;
 pub mod file;
+#[cfg(feature = "fjall")]
+pub mod fjall;
+#[cfg(any(feature = "redb", feature = "fjall"))]
+pub(crate) mod folder;
 pub mod kv;
 pub mod memory;
 pub(crate) mod packs;
+#[cfg(feature = "redb")]
+pub mod redb;
+pub mod witness;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -187,3 +187,17 @@ fn another_digest_and_another_kind_of_folder_are_refused() {
     drop(journal);
     assert!(matches!(crate::Files::new(config(&disk)), Err(Error::Foreign { .. })));
 }
+
+/// A store of keys and values was asked for the keys of a range before it had the batch's own: a value that a batch put and then
+/// removed was there afterwards. The suite's case `batch_order` found it.
+#[test]
+fn a_batch_removes_what_it_has_put() {
+    use duramen_decisions::backend::kv::KvBackend;
+    use duramen_decisions::backend::{Backend as _, Key, Op, Space, Urgency};
+    let backend = KvBackend::new(Default::default(), &config(&SimDisk::new(1))).unwrap();
+    let _: &KvBackend<duramen_decisions::backend::memory::MemoryKv> = &backend;
+    let key = Key::new(Space::Decision, 3);
+    let ops = [Op::Put(key, "a".into()), Op::Remove(Space::Decision, 3..=3)];
+    done(backend.write(&ops, Urgency::Now).unwrap());
+    assert_eq!(backend.get(key).unwrap(), None);
+}

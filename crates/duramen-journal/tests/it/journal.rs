@@ -196,6 +196,31 @@ fn a_commit_that_shares_a_sync_calls_back() {
     assert_eq!(receive.iter().collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
 }
 
+/// Under a policy with an interval a commit is written before it is synced. One whose tickets had all been given up for callbacks
+/// looked like one that nobody waits for, and its callbacks were dropped unsaid. The decision log's suite found it.
+#[test]
+fn callbacks_outlive_the_time_between_writing_and_syncing() {
+    let folder = Folder::new("left");
+    let policy = SyncPolicy::Interval(Duration::from_secs(3600));
+    let (journal, _) = open(&folder, &Options { policy, ..small() });
+    let (send, receive) = std::sync::mpsc::channel();
+    for round in 0..3 {
+        let send = send.clone();
+        let ticket = journal.append(1, 0, b"called").expect("appends");
+        ticket.on_durable(move |result| send.send(result.expect("durable")).expect("somebody listens"));
+        match round {
+            0 => _ = journal.sync().expect("syncs"),
+            1 => {
+                journal.flush().expect("writes");
+                drop(journal.append(1, 0, b"now").expect("appends"));
+                journal.sync().expect("syncs");
+            }
+            _ => journal.close().expect("closes"),
+        }
+        assert_eq!(receive.recv_timeout(Duration::from_secs(5)).ok(), Some([1, 2, 4][round]), "round {round}");
+    }
+}
+
 #[test]
 fn release_frees_segments_and_survives_reopening() {
     let folder = Folder::new("release");
