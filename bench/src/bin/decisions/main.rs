@@ -11,6 +11,7 @@ mod works;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use duramen_decisions::FileBasedLog;
 use service::{Measured, Mode};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -24,7 +25,7 @@ Usage: decisions [OPTIONS]
   --seconds N      how long each point of the service takes (default 3)
   --decisions N    decisions for recovery (default 200000)
   --quick          a moment each, to see that it works; the figures mean nothing
-  --only PART      service, checkpoints, log, recovery or state
+  --only PART      service, backends, checkpoints, log, recovery or state
   --help           show this text and stop";
 
 struct Arguments {
@@ -83,6 +84,9 @@ fn measure(arguments: &Arguments, scratch: &Path) -> Outcome<()> {
     if wanted("service") {
         serve(arguments, scratch)?;
     }
+    if wanted("backends") {
+        backends(arguments, scratch)?;
+    }
     if wanted("checkpoints") {
         checkpoints(arguments, scratch)?;
     }
@@ -114,7 +118,7 @@ fn serve(arguments: &Arguments, scratch: &Path) -> Outcome<()> {
         let mut without = 0.0;
         for mode in Mode::ALL {
             let Measured { per_second, p50, p99, puts, syncs, device_bytes, .. } =
-                service::run(mode, clients, arguments.time, &fresh(scratch)?, None)?;
+                service::run(FileBasedLog::new, mode, clients, arguments.time, &fresh(scratch)?, None)?;
             if mode == Mode::None {
                 without = per_second;
             }
@@ -133,13 +137,41 @@ fn serve(arguments: &Arguments, scratch: &Path) -> Outcome<()> {
     Ok(())
 }
 
+fn backends(arguments: &Arguments, scratch: &Path) -> Outcome<()> {
+    println!("## The same by backend, 64 clients\n");
+    println!("| backend | log | puts a second | p50, ms | p99, ms | syncs a put |");
+    println!("|---|---|---:|---:|---:|---:|");
+    for mode in [Mode::Async, Mode::Sync, Mode::Parallel] {
+        let tell = |name: &str, own: Measured| {
+            let (p50, p99, syncs) = (own.p50 * 1e3, own.p99 * 1e3, own.syncs as f64 / own.puts as f64);
+            println!("| {name} | {} | {:.0} | {p50:.2} | {p99:.2} | {syncs:.3} |", mode.name(), own.per_second);
+        };
+        tell("files", service::run(FileBasedLog::new, mode, 64, arguments.time, &fresh(scratch)?, None)?);
+        #[cfg(feature = "peers")]
+        {
+            use duramen_decisions::{FjallLog, RedbLog};
+            tell("redb", service::run(RedbLog::new, mode, 64, arguments.time, &fresh(scratch)?, None)?);
+            tell("fjall", service::run(FjallLog::new, mode, 64, arguments.time, &fresh(scratch)?, None)?);
+        }
+    }
+    println!();
+    Ok(())
+}
+
 fn checkpoints(arguments: &Arguments, scratch: &Path) -> Outcome<()> {
     println!("## Checkpoints of 100 MB during load, 64 clients\n");
     println!("| log | checkpoints | puts a second, all the time | worst 100 ms, puts a second | p99, ms |");
     println!("|---|---:|---:|---:|---:|");
     for mode in [Mode::None, Mode::Async, Mode::Parallel] {
         for every in [None, Some(arguments.time / 4)] {
-            let measured = service::run(mode, 64, arguments.time.max(Duration::from_secs(1)), &fresh(scratch)?, every)?;
+            let measured = service::run(
+                FileBasedLog::new,
+                mode,
+                64,
+                arguments.time.max(Duration::from_secs(1)),
+                &fresh(scratch)?,
+                every,
+            )?;
             if mode == Mode::None && every.is_some() {
                 continue;
             }

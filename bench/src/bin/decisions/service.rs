@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use duramen_decisions::backend::Backend;
 use duramen_decisions::{
-    Blake3, Completion, FileBasedLog, PersistentLogConfig, RawLayer, State, StateWriter, SyncPolicy,
+    Blake3, Completion, Error, Log, PersistentLogConfig, RawLayer, State, StateWriter, SyncPolicy,
 };
 
 use crate::Outcome;
@@ -64,7 +65,7 @@ pub struct Measured {
 
 /// The map, in parts that are shared with whoever writes a checkpoint.
 #[derive(Clone)]
-struct Map {
+pub struct Map {
     shards: Vec<Arc<std::collections::BTreeMap<u64, Vec<u8>>>>,
 }
 
@@ -116,10 +117,12 @@ struct Put {
     answer: SyncSender<()>,
 }
 
-type Log = FileBasedLog<Blake3, Map, RawLayer>;
+/// A log of this service.
+pub type MapLog<B> = Log<Blake3, Map, RawLayer, B>;
 
-/// Runs the service; writes a checkpoint each `checkpoint_every`.
-pub fn run(
+/// Runs the service on the log that `open` opens; writes a checkpoint each `checkpoint_every`.
+pub fn run<B: Backend>(
+    open: impl FnOnce(PersistentLogConfig) -> Result<MapLog<B>, Error>,
     mode: Mode,
     clients: usize,
     time: Duration,
@@ -129,7 +132,7 @@ pub fn run(
     let mut config = PersistentLogConfig::new(folder);
     config.sync_policy =
         if mode == Mode::Async { SyncPolicy::Interval(Duration::from_secs(1)) } else { SyncPolicy::Always };
-    let log = if mode == Mode::None { None } else { Some(Arc::new(Log::new(config)?)) };
+    let log = if mode == Mode::None { None } else { Some(Arc::new(open(config)?)) };
     let done = AtomicBool::new(false);
     let counted = AtomicU64::new(0);
     let mut measured = Measured::default();
@@ -215,9 +218,9 @@ fn client_loop(client: u64, requests: &SyncSender<Put>, done: &AtomicBool, count
 }
 
 /// Orders what waits, stores, executes, answers.
-fn replica(
+fn replica<B: Backend>(
     mode: Mode,
-    log: Option<Arc<Log>>,
+    log: Option<Arc<MapLog<B>>>,
     waiting: Receiver<Put>,
     checkpoints: Option<(Duration, Sender<(u64, Map)>)>,
 ) -> Result<(), String> {
