@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use duramen_journal::World;
+use duramen_journal::disk::{Access, read_full_at};
 
 use crate::SeqNo;
 use crate::backend::file::FileBackend;
@@ -69,6 +70,20 @@ pub struct Info {
     pub segments: u64,
     /// Bytes of the journal's commits and of the packs.
     pub bytes: u64,
+}
+
+/// Which backend a folder belongs to, by what it says of itself: `files`, or the name of a store. `None`: it says nothing.
+pub fn backend_of(folder: impl AsRef<Path>, world: &World) -> Option<String> {
+    let folder = folder.as_ref();
+    let names = world.disk.list(folder).ok()?;
+    if names.iter().any(|own| own.name == "IDENTITY") {
+        return Some("files".into());
+    }
+    let mut bytes = [0; 64];
+    let file = world.disk.open(&folder.join("BACKEND"), Access::Read).ok()?;
+    let read = read_full_at(&*file, &mut bytes, 0).ok()?;
+    let text = std::str::from_utf8(&bytes[..read]).ok()?;
+    text.strip_prefix("duramen-decisions ")?.split_whitespace().next().map(str::to_string)
 }
 
 fn looks(survey: &Survey, thoroughly: bool) -> Vec<CheckpointLook> {

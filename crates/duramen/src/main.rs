@@ -143,6 +143,7 @@ fn run_decisions(command: &DecisionsCommand, stop: &Stop) -> anyhow::Result<Exit
         DecisionsCommand::Dump(arguments) => commands::decisions::dump(arguments, stop),
         DecisionsCommand::Verify(arguments) => commands::decisions::verify(arguments),
         DecisionsCommand::Salvage(arguments) => commands::decisions::salvage(arguments),
+        DecisionsCommand::Migrate(arguments) => commands::decisions::migrate(arguments),
     }
 }
 

@@ -23,6 +23,9 @@ pub enum DecisionsCommand {
     /// Copy what is good into a new folder, and list what was lost
     #[command(after_help = exit::HELP)]
     Salvage(Salvage),
+    /// Copy a log to another backend, and compare the two; the source is only read
+    #[command(after_help = exit::HELP)]
+    Migrate(Migrate),
 }
 
 /// Arguments of `info` and `verify`.
@@ -71,6 +74,35 @@ pub struct Salvage {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `migrate`.
+#[derive(Debug, Args)]
+#[group(id = "migrate_decisions")]
+pub struct Migrate {
+    /// The log's folder, whatever backend it is of; no program may have it open
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The new log's folder; it must be empty, or not exist yet
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// The new log's backend
+    #[arg(long, value_name = "BACKEND")]
+    pub to: Store,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The words for backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Store {
+    /// Segmented files on the journal
+    Files,
+    /// redb (in builds with the feature `decisions-stores`)
+    Redb,
+    /// fjall (in builds with the feature `decisions-stores`)
+    Fjall,
 }
 
 /// The words for kinds of values.

@@ -3,9 +3,12 @@
 use std::io::{self, BufWriter, Write as _};
 
 use anyhow::Context as _;
+use duramen_decisions::backend::Backend;
+use duramen_decisions::backend::file::FileBackend;
 use duramen_decisions::inspect::{self, Info, Item};
+use duramen_decisions::{Blake3, Digest, Error, FileBasedLog, Log, Migrated, PersistentLogConfig, RawLayer, Sha256};
 
-use crate::cli::decisions::{Dump, Look, Salvage};
+use crate::cli::decisions::{Dump, Look, Migrate, Salvage, Store};
 use crate::commands;
 use crate::exit::Exit;
 use crate::stop::Stop;
@@ -132,4 +135,67 @@ pub fn salvage(arguments: &Salvage) -> anyhow::Result<Exit> {
     }
     print(&text)?;
     Ok(Exit::Complete)
+}
+
+/// Runs `migrate`. Opening the source for it closes off what a crash left behind; nothing else of it changes.
+///
+/// # Errors
+/// The source cannot be opened, is damaged, or is of no backend that this build has; the new folder is not empty, or cannot be written;
+/// the two differ.
+pub fn migrate(arguments: &Migrate) -> anyhow::Result<Exit> {
+    let done = match migrated::<Blake3>(arguments) {
+        Err(error) if matches!(error.downcast_ref(), Some(Error::OtherDigest { .. })) => migrated::<Sha256>(arguments)?,
+        done => done?,
+    };
+    if arguments.json {
+        let (values, chunks, bytes) = (done.values.iter().sum::<u64>(), done.chunks, done.bytes);
+        print(&format!("{{\"values\":{values},\"chunks\":{chunks},\"bytes\":{bytes}}}\n"))?;
+    } else {
+        print(&format!("copied, and found the same on both sides:\n{done}"))?;
+    }
+    Ok(Exit::Complete)
+}
+
+type Raw<D, B> = Log<D, Vec<u8>, RawLayer, B>;
+
+fn config(folder: &std::path::Path, create: bool) -> PersistentLogConfig {
+    PersistentLogConfig { create, world: commands::world(), ..PersistentLogConfig::new(folder) }
+}
+
+fn migrated<D: Digest>(arguments: &Migrate) -> anyhow::Result<Migrated> {
+    let from = config(&arguments.folder, false);
+    let found = inspect::backend_of(&arguments.folder, &from.world);
+    match found.as_deref() {
+        Some("files") => into::<D, _>(&FileBasedLog::new(from)?, arguments),
+        #[cfg(feature = "decisions-stores")]
+        Some("redb") => into::<D, _>(&duramen_decisions::RedbLog::new(from)?, arguments),
+        #[cfg(feature = "decisions-stores")]
+        Some("fjall") => into::<D, _>(&duramen_decisions::FjallLog::new(from)?, arguments),
+        Some(other) => anyhow::bail!("{} is a log in {other}, {NO_STORE}", arguments.folder.display()),
+        None => anyhow::bail!("{} holds no log of decisions: check the path", arguments.folder.display()),
+    }
+}
+
+/// What a build lacks.
+const NO_STORE: &str = "which this build does not have: build duramen with the feature `decisions-stores`";
+
+fn into<D: Digest, A: Backend>(from: &Raw<D, A>, arguments: &Migrate) -> anyhow::Result<Migrated> {
+    let to = config(&arguments.new, true);
+    let done = match arguments.to {
+        Store::Files => copied(from, &FileBackend::open(&to)?)?,
+        #[cfg(feature = "decisions-stores")]
+        Store::Redb => copied(from, &duramen_decisions::backend::kv::KvBackend::redb(&to)?)?,
+        #[cfg(feature = "decisions-stores")]
+        Store::Fjall => copied(from, &duramen_decisions::backend::kv::KvBackend::fjall(&to)?)?,
+        #[cfg(not(feature = "decisions-stores"))]
+        Store::Redb | Store::Fjall => anyhow::bail!("that is a store, {NO_STORE}"),
+    };
+    from.close()?;
+    Ok(done)
+}
+
+fn copied<D: Digest, A: Backend, B: Backend>(from: &Raw<D, A>, to: &B) -> anyhow::Result<Migrated> {
+    let done = duramen_decisions::migrate(from, to)?;
+    to.close()?;
+    Ok(done)
 }

@@ -114,3 +114,38 @@ fn what_is_no_log_of_decisions_is_refused() {
         assert_code(&decisions(verb, &folder.join("nothing"), &[]), 1);
     }
 }
+
+#[test]
+fn a_log_moves_to_another_folder_and_is_compared() {
+    let folder = Folder::new();
+    let path = folder.join("log");
+    let log = filled(&path);
+    log.close().expect("closes");
+    drop(log);
+    let new = folder.join("new");
+    let to = |backend: &str, new: &Path| decisions("migrate", &path, &[new.to_str().expect("text"), "--to", backend]);
+    let moved = to("files", &new);
+    assert_code(&moved, 0);
+    assert!(stdout(&moved).contains("decision              200"), "{}", stdout(&moved));
+    assert_code(&to("files", &new), 1);
+    assert_code(&decisions("verify", &new, &[]), 0);
+    let log = open(&new);
+    assert_eq!(log.retrieve_last_checkpoint().expect("reads"), Some((20, vec![7; 100_000])));
+    drop(log);
+    for backend in ["redb", "fjall"] {
+        let new = folder.join(backend);
+        let moved = to(backend, &new);
+        if cfg!(feature = "decisions-stores") {
+            assert_code(&moved, 0);
+            let back = folder.join(&format!("{backend}-back"));
+            let words = [back.to_str().expect("text"), "--to", "files", "--json"];
+            let moved = decisions("migrate", &new, &words);
+            assert_code(&moved, 0);
+            assert_code(&decisions("verify", &back, &[]), 0);
+        } else {
+            assert_code(&moved, 1);
+            assert!(stderr(&moved).contains("decisions-stores"), "{}", stderr(&moved));
+        }
+    }
+    assert_code(&decisions("migrate", &folder.join("nothing"), &["x", "--to", "files"]), 1);
+}
