@@ -119,8 +119,15 @@ impl Script {
     }
 }
 
-/// Everything that a log shows, by each way to look at it.
+/// Everything that a log shows that was just opened, by each way to look at it.
 pub fn read(log: &Files, model: &Model) -> Result<State, String> {
+    let state = seen(log, model)?;
+    as_opened(log, &state)?;
+    Ok(state)
+}
+
+/// Everything that a log shows, by each way to look at it but what opening told.
+pub fn seen(log: &Files, model: &Model) -> Result<State, String> {
     let whole = model.whole();
     let known = |numbers: &std::collections::BTreeMap<SeqNo, Print>| numbers.keys().next_back().copied().unwrap_or(0);
     let issued = model.steps.iter().map(|(_, step)| step.highest()).max().unwrap_or(0);
@@ -161,14 +168,11 @@ pub fn read(log: &Files, model: &Model) -> Result<State, String> {
     Ok(state)
 }
 
-/// Whether the other ways to look at a log show the same.
-fn agree(log: &Files, state: &State) -> Result<(), String> {
+/// Whether what opening told is what is there.
+fn as_opened(log: &Files, state: &State) -> Result<(), String> {
     let info = log.recovery_information();
     if let Some(damage) = &info.damage {
         return Err(format!("a crash is no damage: {damage}"));
-    }
-    if state.base.is_some_and(|base| state.checkpoints.keys().next_back().is_none_or(|last| *last < base)) {
-        return Err(format!("compacted up to {:?}, checkpoints {:?}", state.base, state.checkpoints.keys()));
     }
     let first = state.decisions.keys().next().copied();
     let last = state.decisions.keys().next_back().copied();
@@ -176,10 +180,6 @@ fn agree(log: &Files, state: &State) -> Result<(), String> {
     let seen = (state.base, first, state.frontier(), last, state.pending);
     if told != seen {
         return Err(format!("base, first, contiguous, last, pending are told as {told:?} and are {seen:?}"));
-    }
-    let now = (log.base(), log.last_contiguous(), log.last_decision());
-    if !matches!(now, (base, Ok(frontier), Ok(end)) if (base, frontier, end) == (state.base, state.frontier(), last)) {
-        return Err(format!("now {now:?}, opened with {seen:?}"));
     }
     let missing: Vec<SeqNo> = info.holes.iter().cloned().flatten().collect();
     if first.is_some() && missing != state.missing() {
@@ -191,6 +191,19 @@ fn agree(log: &Files, state: &State) -> Result<(), String> {
     let listed: Vec<SeqNo> = info.checkpoints.iter().map(|own| own.seq_no).collect();
     if listed != state.checkpoints.keys().copied().collect::<Vec<_>>() {
         return Err(format!("checkpoints are told as {listed:?} and are {:?}", state.checkpoints.keys()));
+    }
+    Ok(())
+}
+
+/// Whether the other ways to look at a log show the same.
+fn agree(log: &Files, state: &State) -> Result<(), String> {
+    if state.base.is_some_and(|base| state.checkpoints.keys().next_back().is_none_or(|last| *last < base)) {
+        return Err(format!("compacted up to {:?}, checkpoints {:?}", state.base, state.checkpoints.keys()));
+    }
+    let last = state.decisions.keys().next_back().copied();
+    let now = (log.base(), log.last_contiguous(), log.last_decision());
+    if !matches!(now, (base, Ok(frontier), Ok(end)) if (base, frontier, end) == (state.base, state.frontier(), last)) {
+        return Err(format!("it says {now:?} of {:?} {:?} {last:?}", state.base, state.frontier()));
     }
     let instances = log.instances(0, usize::MAX).map_err(|error| format!("instances: {error}"))?;
     if instances != state.messages.keys().copied().collect::<Vec<_>>() {

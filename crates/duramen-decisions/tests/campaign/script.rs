@@ -12,7 +12,7 @@ use duramen_journal::disk::SyncMethod;
 use duramen_journal::sync::AtomicU32;
 use duramen_journal::{Options, World};
 
-use crate::checker::read;
+use crate::checker::{read, seen};
 use crate::content::{Files, donated, print, state, value};
 use crate::model::{Event, Model, Step, Value};
 
@@ -38,6 +38,8 @@ pub enum Action {
     Other,
     /// A message of the next instance.
     Message(usize),
+    /// A message of an instance far ahead.
+    Early(usize),
     Safety,
     Member,
     Recovery(u64),
@@ -84,6 +86,7 @@ pub const GOING_ON: &[Action] = &[
     Action::Fill,
     Action::Invalidate(0),
     Action::Many(2, 700),
+    Action::Truncate(1),
     Action::Checkpoint(0, 9_000),
     Action::Compact(1),
     Action::Member,
@@ -191,7 +194,22 @@ impl<'a> Session<'a> {
     /// The log.
     pub fn leave(mut self) -> Option<Files> {
         self.observe();
+        self.look();
         self.log.take()
+    }
+
+    /// What the running log shows is what it was told, less what was refused.
+    fn look(&mut self) {
+        let Some(log) = self.log.as_ref().filter(|_| !self.broken) else { return };
+        match seen(log, &self.model) {
+            Ok(found) => {
+                // Looking may have made the disk refuse something.
+                let floor = if self.may_fail() { self.model.floor() } else { self.model.steps.len() };
+                let kept = self.model.find(floor, self.may_fail(), &found);
+                assert!(kept.is_ok(), "the running log: {kept:?}");
+            }
+            Err(words) => assert!(self.may_fail(), "{words}"),
+        }
     }
 
     fn tell(&mut self, event: Event) {
@@ -240,6 +258,7 @@ impl<'a> Session<'a> {
     /// Everything is decided.
     pub fn end(&mut self) {
         if self.log.is_some() {
+            self.look();
             self.reopen(true);
         }
         self.log = None;
@@ -389,6 +408,10 @@ impl<'a> Session<'a> {
             Action::Message(bytes) => {
                 let bytes = of("message", next, bytes);
                 (Value::Message(next, print(&bytes)), bytes)
+            }
+            Action::Early(bytes) => {
+                let bytes = of("message", next + 25, bytes);
+                (Value::Message(next + 25, print(&bytes)), bytes)
             }
             Action::Safety => {
                 let bytes = of("safety", 0, 30);
@@ -586,13 +609,10 @@ impl<'a> Session<'a> {
     }
 
     fn compact(&mut self, back: u64) {
-        let Some(upto) = self.log().last_checkpoint().and_then(|last| last.checked_sub(back)) else {
-            let error = self.log().compact_log_up_to(1).err();
-            assert!(matches!(error, Some(Error::BeyondCheckpoint { .. })), "no checkpoint has it: {error:?}");
-            return;
-        };
-        let error = self.log().compact_log_up_to(upto + back + 1).err();
+        let last = self.log().last_checkpoint();
+        let error = self.log().compact_log_up_to(last.map_or(1, |last| last + 1)).err();
         assert!(matches!(error, Some(Error::BeyondCheckpoint { .. })), "no checkpoint has it: {error:?}");
+        let Some(upto) = last.and_then(|last| last.checked_sub(back)) else { return };
         if self.log().base() >= Some(upto) {
             return;
         }

@@ -68,9 +68,9 @@ fn policies(all: &mut Vec<Script>) {
 
 /// Segments are switched, released, and what is small is carried forward.
 fn compactions(all: &mut Vec<Script>) {
-    let small_ones = [Safety, Member, Recovery(1), Message(40), Whole(1, 100)];
+    let small_ones = [Safety, Member, Recovery(1), Early(40), Early(50), Whole(1, 100)];
     let mut released = small_ones.to_vec();
-    released.extend(times(4, &[Many(3, 6_000), Checkpoint(0, 3_000), Compact(1)]));
+    released.extend(times(5, &[Many(3, 6_000), Checkpoint(0, 3_000), Compact(0)]));
     all.push(Script::new("released", small(), released.clone()));
     all.push(Script::new("released-held", small(), released.clone()).holding());
     all.push(Script::new("released-never", policy(SyncPolicy::Never), released));
@@ -220,7 +220,7 @@ pub fn random(seed: u64) -> Script {
             6 => [Ahead(1 + below(3)), Jump(below(4), 3_000)][below(2) as usize],
             7 | 8 => Fill,
             9 => [Again, Other][below(2) as usize],
-            10 => Message(bytes / 4),
+            10 => [Message(bytes / 4), Early(40)][below(2) as usize],
             11 => Safety,
             12 => [Member, Recovery(below(3)), Proof][below(3) as usize],
             13 => Invalidate(below(3)),
