@@ -45,7 +45,8 @@ pub struct RecoveryInfo<D> {
     pub safety: bool,
     /// The checkpoint whose installation was begun and not finished.
     pub pending_install: Option<SeqNo>,
-    /// What is, or may be, lost.
+    /// What is, or may be, lost, as far as opening has to look: damage within sealed segments and within chunks shows when they are
+    /// read ([`Error::is_damage`]), or when [`crate::inspect::verify`] looks.
     pub damage: Option<Damage>,
 }
 

@@ -103,14 +103,15 @@ impl<D: Digest, S, CL: ConsensusLayer, B: Backend> Log<D, S, CL, B> {
     }
 
     /// Begins to install a checkpoint, or goes on with it: chunks that are here already are not missing. One at a time; no
-    /// checkpoint is written meanwhile.
+    /// checkpoint is written meanwhile. The last checkpoint can be installed once more: only its damaged chunks are missing then.
     ///
     /// # Errors
-    /// [`Error::OldCheckpoint`]: a newer one is here.
+    /// [`Error::OldCheckpoint`]: a newer one is here, or another one of the same decision.
     pub fn begin_install(&self, manifest: Manifest<D>) -> Result<Install<'_, D, S, CL, B>, Error> {
         let writing = lock(&self.writing);
         let seq_no = manifest.seq_no();
-        if let Some(last) = self.last_checkpoint().filter(|last| seq_no <= *last) {
+        let same = lock(&self.checkpoints).manifest(seq_no).is_some_and(|(info, _)| info.root == manifest.root);
+        if let Some(last) = self.last_checkpoint().filter(|last| seq_no < *last || (seq_no == *last && !same)) {
             return Err(Error::OldCheckpoint { seq_no, last });
         }
         let root = manifest.root.bytes();

@@ -118,6 +118,14 @@ fn a_checkpoint_whose_chunks_are_damaged_is_told_and_the_one_before_serves() {
     let log = files(&disk);
     assert_eq!(log.retrieve_checkpoint(100).unwrap(), Some(state(3)));
     assert!(matches!(log.retrieve_checkpoint(200), Err(Error::DamagedValue { .. })));
+    let donor = files(&SimDisk::new(23));
+    donor.store_checkpoint(200, &state(7)).unwrap();
+    let install = log.begin_install(donor.manifest(200).unwrap()).unwrap();
+    let missing = install.missing().unwrap();
+    assert_eq!(missing.len(), 1, "only what is damaged is fetched");
+    install.put(missing[0].0, &donor.chunk(missing[0].0).unwrap().unwrap()).unwrap();
+    install.finish().unwrap();
+    assert_eq!(log.retrieve_checkpoint(200).unwrap(), Some(state(7)));
     log.store_checkpoint(300, &state(7)).unwrap();
     assert_eq!(log.retrieve_checkpoint(300).unwrap(), Some(state(7)), "a damaged chunk is no base for a new one");
     drop(log);
