@@ -78,6 +78,8 @@ mod migrate;
 mod persistent;
 mod recovery;
 mod state;
+#[cfg(feature = "suite")]
+pub mod suite;
 mod transfer;
 mod values;
 
