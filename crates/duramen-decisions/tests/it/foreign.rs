@@ -90,3 +90,34 @@ fn fjall() {
     a_folder_belongs_to_one_store("fjall", duramen_decisions::FjallLog::new);
     lost_changes_are_told("fjall", "fjall", duramen_decisions::FjallLog::new);
 }
+
+/// redb asks for a shorter file when most of it is free, and a log's disk has no such call: what is behind the end must be room
+/// again, also after opening.
+#[cfg(feature = "redb")]
+#[test]
+fn redb_takes_again_what_was_given_back() {
+    let folder = Folder::new("redb-room");
+    let mut config = folder.config();
+    config.retention.checkpoints = 1;
+    let open = || duramen_decisions::RedbLog::<Blake3, Vec<u8>, RawLayer>::new(config.clone()).unwrap();
+    let bytes = |seq_no: u64| -> bytes::Bytes { vec![seq_no as u8; 100_000].into() };
+    let mut stored = Vec::new();
+    for round in 0..4u64 {
+        let log = open();
+        for seq_no in round * 40 + 1..=round * 40 + 40 {
+            drop(log.store_decision(seq_no, &bytes(seq_no)).unwrap());
+        }
+        log.sync().unwrap();
+        log.store_checkpoint(round * 40 + 39, &vec![1; 1000]).unwrap();
+        log.compact_log_up_to(round * 40 + 39).unwrap();
+        for number in 0..20 {
+            log.store_batch(duramen_decisions::Batch::new().recovery(number, b"a sync")).unwrap().wait().unwrap();
+        }
+        stored.push(log.stats().backend.stored_bytes);
+        drop(log);
+        let log = open();
+        assert_eq!(log.retrieve_decision(round * 40 + 40).unwrap(), Some(bytes(round * 40 + 40)));
+        assert_eq!(log.recovery_information().damage, None);
+    }
+    assert!(stored[3] < stored[0] * 2, "{stored:?}");
+}
