@@ -3,6 +3,7 @@
 use crate::backend::file::record::{Change, Summary, put_head};
 use crate::backend::kv::key_bytes;
 use crate::backend::packs::header;
+use crate::backend::witness::encoded;
 use crate::backend::{Key, Space};
 use crate::values::{Head, RawManifest, VERSION};
 
@@ -32,5 +33,6 @@ fn the_samples_are_what_is_written() {
     summary.add(14, &Change::Remove(Space::Message, 0..=8));
     let pack = header(1)[..20].to_vec();
     let key = key_bytes(Key::new(Space::Decision, 5));
-    assert_eq!(samples(), [head, manifest, record, summary.finish(), pack, key]);
+    let witness = encoded(5).to_vec();
+    assert_eq!(samples(), [head, manifest, record, summary.finish(), pack, key, witness]);
 }

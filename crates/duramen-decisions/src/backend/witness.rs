@@ -55,7 +55,7 @@ impl Witness {
     }
 }
 
-fn encoded(changes: u64) -> [u8; BYTES] {
+pub(crate) fn encoded(changes: u64) -> [u8; BYTES] {
     let number = changes.to_le_bytes();
     let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
     digest.update(&number);
@@ -63,14 +63,4 @@ fn encoded(changes: u64) -> [u8; BYTES] {
     bytes[..8].copy_from_slice(&number);
     bytes[8..].copy_from_slice(&(digest.finalize() as u32).to_le_bytes());
     bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bytes_are_those_of_the_format() {
-        assert_eq!(encoded(5), [5, 0, 0, 0, 0, 0, 0, 0, 0xae, 0xda, 0x15, 0xb3], "FORMAT.md shows them");
-    }
 }

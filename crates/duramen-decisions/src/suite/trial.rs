@@ -537,6 +537,7 @@ impl Chunks {
 pub(super) fn apply(content: &mut Content, op: &Op) {
     match op {
         Op::Put(key, value) => _ = content.insert(*key, value.clone()),
+        Op::PutParts(key, head, body) => _ = content.insert(*key, [&head[..], body].concat().into()),
         Op::Remove(space, numbers) => content.retain(|key, _| key.space != *space || !numbers.contains(&key.number)),
     }
 }
