@@ -69,6 +69,9 @@ mod checkpoint;
 mod codec;
 mod completion;
 mod config;
+#[cfg(any(test, feature = "decoders"))]
+#[doc(hidden)]
+pub mod decoders;
 mod digest;
 mod error;
 mod gate;

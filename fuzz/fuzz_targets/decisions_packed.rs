@@ -1,0 +1,3 @@
+//! Feeds `duramen_decisions::decoders::packed`.
+#![cfg_attr(fuzzing, no_main)]
+duramen_fuzz::target!(duramen_decisions::decoders::packed);
