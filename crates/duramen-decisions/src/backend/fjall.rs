@@ -1,11 +1,13 @@
 //! A log in fjall, a log-structured merge tree. Owns what its batches mean for a log. Feature `fjall`, which needs Rust 1.90.
 //!
-//! A change is a batch in fjall's journal, handed to the system; making it durable syncs that journal. fjall compresses nothing
-//! here: values come compressed as the log's options say.
+//! A change is a batch in fjall's journal, handed to the system; making it durable syncs that journal, which takes nothing meanwhile.
+//! fjall compresses nothing here: values come compressed as the log's options say. Its files lie on the real disk, whatever the
+//! log's world is: it knows no other.
 
 use std::fmt;
 
 use bytes::Bytes;
+use duramen_journal::World;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::backend::folder::{Folder, guarded};
@@ -51,7 +53,7 @@ impl FjallKv {
     /// # Errors
     /// [`Error::Foreign`], [`Error::NoSpace`]; [`Error::Backend`]: it is damaged, or open elsewhere.
     pub fn open(config: &PersistentLogConfig) -> Result<FjallKv, Error> {
-        let folder = Folder::take(NAME, config)?;
+        let folder = Folder::take(NAME, World::real().disk, config)?;
         let path = folder.path(FOLDER);
         let full = |error: fjall::Error| match error {
             fjall::Error::Io(error) => Error::io("open", &path, error),

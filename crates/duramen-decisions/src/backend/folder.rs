@@ -1,7 +1,5 @@
 //! The folder of a store that is not ours: which store it belongs to, and what to do when that store panics. Owns the marker
 //! beside the store's own files.
-//!
-//! These folders lie on the real disk, whatever the log's world is: redb and fjall know no other.
 
 use std::any::Any;
 use std::io;
@@ -9,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use duramen_journal::World;
 use duramen_journal::disk::{Access, Disk, read_full_at, write_all_at};
 
 use crate::backend::witness::Witness;
@@ -36,8 +33,8 @@ impl Folder {
     ///
     /// # Errors
     /// [`Error::Foreign`]: it holds something else. Nothing was changed.
-    pub fn take(name: &'static str, config: &PersistentLogConfig) -> Result<Folder, Error> {
-        let folder = Folder { disk: World::real().disk, path: config.log_dir.clone() };
+    pub fn take(name: &'static str, disk: Arc<dyn Disk>, config: &PersistentLogConfig) -> Result<Folder, Error> {
+        let folder = Folder { disk, path: config.log_dir.clone() };
         let entries = match folder.disk.list(&folder.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -110,6 +107,7 @@ impl Folder {
     }
 
     /// The length of a file in it; 0: there is none.
+    #[cfg(feature = "redb")]
     pub fn bytes(&self, name: &str) -> u64 {
         let entries = self.disk.list(&self.path).unwrap_or_default();
         entries.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.bytes)

@@ -2,15 +2,18 @@
 //!
 //! A change is a transaction without a sync; making it durable is one with two: redb's faster commit, with one, trusts checksums
 //! that whoever sends a replica its values can make come out right, says redb's design; and it takes a damaged root for an unfinished commit.
-//! redb has one writer, so nothing is stored while a sync runs.
+//! redb has one writer, so nothing is stored while a sync runs. Its file is one of the log's disk.
 
 use std::fmt;
+use std::io;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use bytes::Bytes;
-use redb::{Builder, Database, Durability, ReadableDatabase as _, TableDefinition};
+use duramen_journal::disk::{Access, Disk, DiskFile, Lock, read_full_at, write_all_at};
+use redb::{Builder, Database, Durability, ReadableDatabase as _, StorageBackend, TableDefinition};
 
 use crate::backend::folder::{Folder, guarded};
 use crate::backend::kv::{Kv, KvBackend, KvOp};
@@ -23,6 +26,8 @@ use crate::log::Log;
 const NAME: &str = "redb";
 /// The file in the folder.
 const FILE: &str = "decisions.redb";
+/// Whose holder has it open.
+const LOCK: &str = "LOCK";
 const TABLE: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("decisions");
 /// Bytes of pages in memory.
 const CACHE_BYTES: usize = 64 << 20;
@@ -45,6 +50,48 @@ impl fmt::Debug for RedbKv {
     }
 }
 
+/// redb's file, on the log's disk.
+#[derive(Debug)]
+struct Pages {
+    file: Box<dyn DiskFile>,
+    _lock: Box<dyn Lock>,
+}
+
+impl Pages {
+    fn open(disk: &dyn Disk, path: &Path, lock: &Path) -> io::Result<Pages> {
+        let lock = disk.lock(lock)?;
+        let file = match disk.open(path, Access::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(path, Access::Create)?,
+            opened => opened?,
+        };
+        Ok(Pages { file, _lock: lock })
+    }
+}
+
+impl StorageBackend for Pages {
+    fn len(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let whole = read_full_at(&*self.file, out, offset)? == out.len();
+        if whole { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// The file stays as long as it ever was: redb takes what lies behind its end as room when it is opened again.
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        if bytes > self.file.bytes()? { self.file.allocate(bytes) } else { Ok(()) }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(&*self.file, bytes, offset)
+    }
+}
+
 fn failed(error: impl Into<redb::Error>) -> Error {
     Error::Backend { backend: NAME, reason: error.into().to_string() }
 }
@@ -55,7 +102,7 @@ impl RedbKv {
     /// # Errors
     /// [`Error::Foreign`], [`Error::NoSpace`]; [`Error::Backend`]: it is damaged, or open elsewhere.
     pub fn open(config: &PersistentLogConfig) -> Result<RedbKv, Error> {
-        let folder = Folder::take(NAME, config)?;
+        let folder = Folder::take(NAME, config.world.disk.clone(), config)?;
         let path = folder.path(FILE);
         let full = |error: redb::Error| match error {
             redb::Error::Io(error) => Error::io("open", &path, error),
@@ -66,7 +113,9 @@ impl RedbKv {
             let told = checked.clone();
             let mut builder = Builder::new();
             builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |_| told.store(true, SeqCst));
-            let mut database = builder.create(&path).map_err(|error| full(error.into()))?;
+            let pages = Pages::open(&*config.world.disk, &path, &folder.path(LOCK));
+            let pages = pages.map_err(|error| Error::io("open", &path, error))?;
+            let mut database = builder.create_with_backend(pages).map_err(|error| full(error.into()))?;
             if !checked.load(SeqCst) {
                 // What is wrong with its lists of free pages it mends; what is wrong with a page is an error.
                 database.check_integrity().map_err(|error| full(error.into()))?;
