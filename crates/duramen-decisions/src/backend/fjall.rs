@@ -5,10 +5,13 @@
 //! log's world is: it knows no other.
 
 use std::fmt;
+use std::path::Path;
 
 use bytes::Bytes;
 use duramen_journal::World;
+use duramen_journal::disk::Lock;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use lsm_tree::{AbstractTree as _, SequenceNumberCounter};
 
 use crate::backend::folder::{Folder, guarded};
 use crate::backend::kv::{Kv, KvBackend, KvOp};
@@ -22,6 +25,8 @@ const NAME: &str = "fjall";
 /// The store's folder in the log's folder.
 const FOLDER: &str = "fjall";
 const KEYSPACE: &str = "decisions";
+/// Levels of a tree.
+const LEVELS: usize = 7;
 /// Bytes of blocks in memory.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Bytes that stay free beside what is written: a memory table, which has to become a file, and its journal.
@@ -35,6 +40,7 @@ pub struct FjallKv {
     /// `None` only while it is dropped.
     open: Option<(Database, Keyspace)>,
     folder: Folder,
+    _lock: Box<dyn Lock>,
 }
 
 impl fmt::Debug for FjallKv {
@@ -47,6 +53,30 @@ fn failed(error: fjall::Error) -> Error {
     Error::Backend { backend: NAME, reason: error.to_string() }
 }
 
+/// Opens each tree alone. A damaged one makes fjall panic while it holds a lock, and panic again when it is dropped for that: the
+/// process is gone. By itself a tree panics once, and that is an error.
+fn rehearse(folder: &Folder) -> Result<(), Error> {
+    let trees = Path::new(FOLDER).join("keyspaces");
+    for name in folder.names(&trees) {
+        let tree = trees.join(name);
+        if !folder.names(&tree).iter().any(|name| name == "current") {
+            continue;
+        }
+        let path = folder.path(&tree);
+        guarded(NAME, || {
+            let (next, visible) = (SequenceNumberCounter::default(), SequenceNumberCounter::default());
+            let opened = lsm_tree::Config::new(path, next, visible).open();
+            let opened = opened.map_err(|error| Error::Backend { backend: NAME, reason: error.to_string() })?;
+            // What it does not look at before it compacts.
+            if opened.level_table_count(LEVELS - 1).is_none() || opened.level_table_count(LEVELS).is_some() {
+                return Err(Error::Backend { backend: NAME, reason: "a tree has a wrong count of levels".into() });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 impl FjallKv {
     /// Opens, or creates, the store in a folder.
     ///
@@ -54,21 +84,32 @@ impl FjallKv {
     /// [`Error::Foreign`], [`Error::NoSpace`]; [`Error::Backend`]: it is damaged, or open elsewhere.
     pub fn open(config: &PersistentLogConfig) -> Result<FjallKv, Error> {
         let folder = Folder::take(NAME, World::real().disk, config)?;
+        let lock = folder.lock()?;
+        rehearse(&folder)?;
         let path = folder.path(FOLDER);
         let full = |error: fjall::Error| match error {
             fjall::Error::Io(error) => Error::io("open", &path, error),
             other => failed(other),
         };
-        let open = guarded(NAME, || {
-            let builder = Database::builder(&path).cache_size(CACHE_BYTES).manual_journal_persist(true);
-            let database = builder.open().map_err(full)?;
-            let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default).map_err(full)?;
-            // What its last process wrote and did not sync is read now, and counts as durable.
-            database.persist(PersistMode::SyncAll).map_err(full)?;
-            Ok((database, keyspace))
-        })?;
-        folder.sync()?;
-        Ok(FjallKv { open: Some(open), folder })
+        let builder = Database::builder(&path).cache_size(CACHE_BYTES).manual_journal_persist(true);
+        let database = guarded(NAME, || builder.open().map_err(full))?;
+        // From here on it is dropped with care.
+        let mut own = FjallKv { open: None, folder, _lock: lock };
+        let keyspace = guarded(NAME, || database.keyspace(KEYSPACE, KeyspaceCreateOptions::default).map_err(full));
+        match keyspace {
+            Ok(keyspace) => own.open = Some((database, keyspace)),
+            Err(error) => {
+                let _ = guarded(NAME, || {
+                    drop(database);
+                    Ok(())
+                });
+                return Err(error);
+            }
+        }
+        // What its last process wrote and did not sync is read now, and counts as durable.
+        own.call(|database, _| database.persist(PersistMode::SyncAll))?;
+        own.folder.sync()?;
+        Ok(own)
     }
 
     fn call<T>(&self, call: impl FnOnce(&Database, &Keyspace) -> fjall::Result<T>) -> Result<T, Error> {

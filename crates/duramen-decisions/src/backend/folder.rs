@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "fjall")]
+use duramen_journal::disk::Lock;
 use duramen_journal::disk::{Access, Disk, read_full_at, write_all_at};
 
 use crate::backend::witness::Witness;
@@ -97,8 +99,22 @@ impl Folder {
     }
 
     /// A path in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Takes the folder's lock.
+    #[cfg(feature = "fjall")]
+    pub fn lock(&self) -> Result<Box<dyn Lock>, Error> {
+        let path = self.path.join("LOCK");
+        self.disk.lock(&path).map_err(|error| Error::io("lock", &path, error))
+    }
+
+    /// The names in a folder within it; none, if there is no such folder.
+    #[cfg(feature = "fjall")]
+    pub fn names(&self, within: &Path) -> Vec<String> {
+        let entries = self.disk.list(&self.path.join(within)).unwrap_or_default();
+        entries.into_iter().map(|entry| entry.name).collect()
     }
 
     /// Makes the names in it durable.

@@ -121,3 +121,38 @@ fn redb_takes_again_what_was_given_back() {
     }
     assert!(stored[3] < stored[0] * 2, "{stored:?}");
 }
+
+/// fjall panicked on a damaged list of tables while it held a lock, and again in the drop that followed: the process was aborted.
+/// Its trees are opened alone first. The suite's case `rot` found it.
+#[cfg(feature = "fjall")]
+#[test]
+fn fjall_with_a_damaged_list_of_tables_is_refused() {
+    let folder = Folder::new("fjall-list");
+    let open = || duramen_decisions::FjallLog::<Blake3, Vec<u8>, RawLayer>::new(folder.config());
+    store(&open().unwrap(), 1..=3);
+    // What fjall reserves is cut off when it opens.
+    drop(open().unwrap());
+    let (now, good) = (folder.path().join("fjall"), folder.path().join("good"));
+    copy(&now, &good);
+    let restore = || {
+        std::fs::remove_dir_all(&now).unwrap();
+        copy(&good, &now);
+    };
+    let (mut refused, mut tried) = (0, 0);
+    for tree in std::fs::read_dir(good.join("keyspaces")).unwrap() {
+        for file in std::fs::read_dir(tree.unwrap().path()).unwrap().map(|file| file.unwrap().path()) {
+            let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
+            for at in (0..bytes.len()).step_by(2) {
+                restore();
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 4;
+                std::fs::write(now.join(file.strip_prefix(&good).unwrap()), bytes).unwrap();
+                tried += 1;
+                refused += usize::from(open().is_err());
+            }
+        }
+    }
+    assert!(refused > 5, "{refused} of {tried}");
+    restore();
+    assert_eq!(open().unwrap().retrieve_decision(3).unwrap(), Some(decision(3)));
+}
