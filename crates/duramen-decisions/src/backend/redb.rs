@@ -1,8 +1,9 @@
 //! A log in redb, a B-tree in one file. Owns what its transactions mean for a log. Feature `redb`.
 //!
-//! A change is a transaction without a sync; making it durable is one with two: redb's faster commit, with one, trusts checksums
-//! that whoever sends a replica its values can make come out right, says redb's design; and it takes a damaged root for an unfinished commit.
-//! redb has one writer, so nothing is stored while a sync runs. Its file is one of the log's disk.
+//! A change is a transaction without a sync; making it durable is one with two. redb's faster commit has one: it trusts checksums,
+//! which whoever chooses the values can make come out right, says redb's design, and a replica stores what its peers send; and it
+//! takes a damaged root for an unfinished commit. redb has one writer, so nothing is stored while a sync runs. Its file is one of
+//! the log's disk.
 
 use std::fmt;
 use std::io;
