@@ -27,7 +27,8 @@ pub enum Step {
     Invalidate(SeqNo),
     Truncate(SeqNo),
     Compact(SeqNo),
-    Publish(SeqNo, Print),
+    /// A checkpoint of a state of so many bytes.
+    Publish(SeqNo, Print, usize),
     Forget(Vec<SeqNo>),
     /// An installation is begun.
     Begin(SeqNo),
@@ -47,7 +48,7 @@ impl Step {
         match self {
             Step::Store(values) => values.iter().map(of).max().unwrap_or(0),
             Step::Invalidate(number) | Step::Truncate(number) | Step::Compact(number) | Step::Begin(number) => *number,
-            Step::Publish(number, _) | Step::Finish(number, _) => *number,
+            Step::Publish(number, ..) | Step::Finish(number, _) => *number,
             Step::Forget(_) | Step::Abandon => 0,
         }
     }
@@ -142,7 +143,7 @@ impl State {
                     self.memberships = self.memberships.split_off(&kept);
                 }
             }
-            Step::Publish(number, print) | Step::Finish(number, print) => {
+            Step::Publish(number, print, _) | Step::Finish(number, print) => {
                 self.pending = self.pending.filter(|pending| pending > number);
                 self.checkpoints.insert(*number, *print);
                 let first = self.decisions.keys().next().copied();
@@ -184,6 +185,8 @@ pub struct Model {
     /// Steps that may be stored, with their numbers.
     pub steps: Vec<(usize, Arc<Step>)>,
     pub issued: usize,
+    /// The last checkpoint that was asked for, and its bytes, whatever became of it.
+    pub asked: Option<(SeqNo, usize)>,
     durable: Option<usize>,
 }
 
@@ -194,6 +197,9 @@ impl Model {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Issued(step) => {
+                if let Step::Publish(number, _, bytes) = **step {
+                    self.asked = Some((number, bytes));
+                }
                 self.steps.push((self.issued, step.clone()));
                 self.issued += 1;
             }
