@@ -288,7 +288,9 @@ impl Backend for FileBackend {
     }
 
     fn epoch(&self) -> u64 {
-        self.settled().refusals
+        // Not the journal's: only what was taken back counts.
+        let state = self.settled();
+        state.refusals
     }
 
     fn get(&self, key: Key) -> Result<Option<Bytes>, Error> {
