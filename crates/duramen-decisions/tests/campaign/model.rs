@@ -27,7 +27,8 @@ pub enum Step {
     Invalidate(SeqNo),
     Truncate(SeqNo),
     Compact(SeqNo),
-    Publish(SeqNo, Print),
+    /// A checkpoint of a state of so many bytes.
+    Publish(SeqNo, Print, usize),
     Forget(Vec<SeqNo>),
     /// An installation is begun.
     Begin(SeqNo),
@@ -47,7 +48,7 @@ impl Step {
         match self {
             Step::Store(values) => values.iter().map(of).max().unwrap_or(0),
             Step::Invalidate(number) | Step::Truncate(number) | Step::Compact(number) | Step::Begin(number) => *number,
-            Step::Publish(number, _) | Step::Finish(number, _) => *number,
+            Step::Publish(number, ..) | Step::Finish(number, _) => *number,
             Step::Forget(_) | Step::Abandon => 0,
         }
     }
@@ -105,6 +106,27 @@ impl State {
         self.messages = self.messages.split_off(&(upto + 1));
     }
 
+    /// Leaves out the memberships that the oldest checkpoint makes needless.
+    fn trim(&mut self) {
+        let oldest = self.checkpoints.keys().next().copied();
+        let kept = oldest.and_then(|oldest| self.memberships.range(..=oldest).next_back());
+        if let Some((&kept, _)) = kept {
+            self.memberships = self.memberships.split_off(&kept);
+        }
+    }
+
+    /// Whether this is what was found. If the disk may refuse, a compaction may have been refused but for its removals, which say
+    /// again up to where it went: then memberships that nobody needs are still there.
+    fn is(&self, found: &State, refusing: bool) -> bool {
+        if self == found || !refusing || self.base.is_none() || self.memberships == found.memberships {
+            return self == found;
+        }
+        let (mut own, mut other) = (self.clone(), found.clone());
+        own.trim();
+        other.trim();
+        own == other
+    }
+
     fn put(&mut self, value: Value) {
         match value {
             Value::Decision(number, print) => _ = self.decisions.insert(number, print),
@@ -136,13 +158,9 @@ impl State {
                     return;
                 }
                 self.rebase(*upto);
-                let oldest = self.checkpoints.keys().next().copied();
-                let kept = oldest.and_then(|oldest| self.memberships.range(..=oldest).next_back());
-                if let Some((&kept, _)) = kept {
-                    self.memberships = self.memberships.split_off(&kept);
-                }
+                self.trim();
             }
-            Step::Publish(number, print) | Step::Finish(number, print) => {
+            Step::Publish(number, print, _) | Step::Finish(number, print) => {
                 self.pending = self.pending.filter(|pending| pending > number);
                 self.checkpoints.insert(*number, *print);
                 let first = self.decisions.keys().next().copied();
@@ -184,6 +202,8 @@ pub struct Model {
     /// Steps that may be stored, with their numbers.
     pub steps: Vec<(usize, Arc<Step>)>,
     pub issued: usize,
+    /// The last checkpoint that was asked for, and its bytes, whatever became of it.
+    pub asked: Option<(SeqNo, usize)>,
     durable: Option<usize>,
 }
 
@@ -194,6 +214,9 @@ impl Model {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Issued(step) => {
+                if let Step::Publish(number, _, bytes) = **step {
+                    self.asked = Some((number, bytes));
+                }
                 self.steps.push((self.issued, step.clone()));
                 self.issued += 1;
             }
@@ -255,7 +278,7 @@ fn prefix(steps: &[&(usize, Arc<Step>)], floor: usize, holed: bool, found: &Stat
     for count in 0..=steps.len() {
         if count >= floor {
             at_floor.get_or_insert_with(|| state.clone());
-            if state == *found {
+            if state.is(found, holed) {
                 // The most that it can be.
                 kept = Some(count);
             }
@@ -273,7 +296,7 @@ fn prefix(steps: &[&(usize, Arc<Step>)], floor: usize, holed: bool, found: &Stat
             let mut state = before.clone();
             for last in first..steps.len() {
                 state.apply(&steps[last].1);
-                if state == *found {
+                if state.is(found, holed) {
                     let kept = steps[..end].iter().chain(&steps[first..=last]);
                     return Some(kept.map(|step| step.0).collect());
                 }

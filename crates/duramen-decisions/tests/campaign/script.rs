@@ -51,6 +51,8 @@ pub enum Action {
     Truncate(u64),
     /// A checkpoint of the state of so many bytes, so many decisions before the last contiguous one.
     Checkpoint(u64, usize),
+    /// The last checkpoint that was asked for, if it is not there.
+    Retry,
     /// A checkpoint of a decision so far beyond the end: the state came from somewhere else.
     Jump(u64, usize),
     /// Compacts to so many decisions before the last checkpoint.
@@ -79,7 +81,7 @@ pub enum Then {
 
 /// What is done after a recovery: first what may have been under way.
 pub const GOING_ON: &[Action] = &[
-    Action::Checkpoint(0, 9_000),
+    Action::Retry,
     Action::GoOn,
     Action::Whole(1, 60),
     Action::Again,
@@ -284,6 +286,11 @@ impl<'a> Session<'a> {
             Action::Checkpoint(back, bytes) => {
                 let frontier = self.log().last_contiguous().unwrap_or(None);
                 if let Some(seq_no) = frontier.and_then(|frontier| frontier.checked_sub(back)) {
+                    self.checkpoint(seq_no, bytes);
+                }
+            }
+            Action::Retry => {
+                if let Some((seq_no, bytes)) = self.model.asked {
                     self.checkpoint(seq_no, bytes);
                 }
             }
@@ -550,7 +557,7 @@ impl<'a> Session<'a> {
         }
         let old = self.too_many(self.log(), seq_no);
         let oldest = self.log().checkpoints().iter().map(|own| own.seq_no).find(|own| !old.contains(own));
-        let publish = self.issue(Step::Publish(seq_no, print(&content)));
+        let publish = self.issue(Step::Publish(seq_no, print(&content), bytes));
         let forget = (!old.is_empty()).then(|| self.issue(Step::Forget(old.clone())));
         let upto = self.compacted_by_itself(oldest.unwrap_or(seq_no), frontier);
         let compact = upto.map(|upto| (upto, self.issue(Step::Compact(upto))));

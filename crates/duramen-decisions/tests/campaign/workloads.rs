@@ -102,6 +102,8 @@ fn checkpoints(all: &mut Vec<Script>) {
     // Packs of an earlier process are rewritten when most of them is dead.
     let rewritten = [Whole(1, 60), Checkpoint(0, 16_000), Reopen { close: true }, Decide(1, 90)];
     all.push(Script::new("packs", frugal(), times(4, &rewritten)));
+    let rewritten = [Whole(1, 60), Checkpoint(0, 14_000), Decide(1, 60), Checkpoint(0, 14_000), Reopen { close: true }];
+    all.push(Script::new("packs-moved", frugal(), times(3, &rewritten)));
     let rewritten = [Whole(2, 60), Checkpoint(0, 6_000), Reopen { close: false }];
     all.push(Script::new("packs-late", frugal(), times(2, &rewritten)).after(times(2, &rewritten)));
     all.push(Script::new("packs-large", frugal(), times(3, &[Many(4, 60), Checkpoint(0, 90_000)])));
@@ -174,7 +176,8 @@ fn full(all: &mut Vec<Script>) {
         Checkpoint(0, 9_000),
         Again,
     ];
-    let packs = times(3, &[Whole(1, 90), Checkpoint(0, 14_000), Checkpoint(0, 14_000), Reopen { close: true }]);
+    let twice = [Whole(1, 90), Checkpoint(0, 14_000), Whole(1, 90), Checkpoint(0, 14_000), Reopen { close: true }];
+    let packs = times(3, &twice);
     let transfer = vec![
         Whole(1, 300),
         Install(30, 2, Then::Leave),

@@ -303,7 +303,9 @@ impl Backend for FileBackend {
     /// Refusals: the journal's own epoch also grows with what was refused before it had been taken.
     #[allow(clippy::misnamed_getters, reason = "each refusal begins an epoch for whoever stands above")]
     fn epoch(&self) -> u64 {
-        self.settled().refusals
+        // Not the journal's: only what was taken back counts.
+        let state = self.settled();
+        state.refusals
     }
 
     fn get(&self, key: Key) -> Result<Option<Bytes>, Error> {
