@@ -219,7 +219,7 @@ pub fn random(seed: u64) -> Script {
         actions.push(match below(24) {
             0..=2 => Decide(1 + below(3), bytes),
             3 | 4 => Whole(1 + below(2), bytes),
-            5 => Many(1 + below(4), bytes / 2),
+            5 => Many(1 + below(4), bytes / 3),
             6 => [Ahead(1 + below(3)), Jump(below(4), 3_000)][below(2) as usize],
             7 | 8 => Fill,
             9 => [Again, Other][below(2) as usize],
