@@ -73,7 +73,7 @@ pub struct PersistentLogConfig {
     pub log_dir: PathBuf,
     /// Create the log if the folder is missing or empty.
     pub create: bool,
-    /// Bytes of a segment: 64 KiB to just under 4 GiB. A batch takes half of it at most.
+    /// Bytes of a segment: 64 KiB to just under 4 GiB. A batch takes less than half of it, in the smallest less than a third.
     pub max_segment_size: u32,
     /// When what was stored is made durable without being asked.
     pub sync_policy: SyncPolicy,

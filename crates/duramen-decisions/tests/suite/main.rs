@@ -113,7 +113,7 @@ impl Scenario for Enumerated {
 }
 
 fn states() -> u64 {
-    std::env::var("DURAMEN_SUITE_STATES").ok().and_then(|text| text.parse().ok()).unwrap_or(4_000)
+    std::env::var("DURAMEN_SUITE_STATES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_500)
 }
 
 #[test]
