@@ -54,13 +54,16 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// How many bytes the device was given, by the journal, by sealing and by merging, for each byte that was taken, since opening;
-    /// `None`: nothing was taken.
+    /// How many bytes the device was given, by the journal, by sealing and by merging, for each byte that was taken, since opening.
+    /// `None`: less than 16 MiB were taken, of which the zeros that the first segments are filled with would say more than the rows.
     pub fn write_amplification(&self) -> Option<f64> {
         let written = self.journal.device_bytes + self.sealed_bytes + self.merged_bytes;
-        (self.taken_bytes > 0).then(|| written as f64 / self.taken_bytes as f64)
+        (self.taken_bytes >= AMPLIFICATION_BYTES_MIN).then(|| written as f64 / self.taken_bytes as f64)
     }
 }
+
+/// Bytes taken of which it is told what they cost the device.
+const AMPLIFICATION_BYTES_MIN: u64 = 16 << 20;
 
 const DAY: Nanoseconds = 86_400_000_000_000;
 /// What has grown longer ago says little about tomorrow.
