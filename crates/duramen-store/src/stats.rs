@@ -107,8 +107,15 @@ mod tests {
 
     #[test]
     fn amplification_is_of_what_was_taken() {
-        let journal = duramen_journal::Stats { device_bytes: 100, ..Default::default() };
-        let stats = Stats { journal, sealed_bytes: 30, merged_bytes: 20, taken_bytes: 100, ..Stats::default() };
-        assert_eq!((stats.write_amplification(), Stats::default().write_amplification()), (Some(1.5), None));
+        let taken_bytes = 100 << 20;
+        let journal = duramen_journal::Stats { device_bytes: 100 << 20, ..Default::default() };
+        let stats = Stats { journal, sealed_bytes: 30 << 20, merged_bytes: 20 << 20, taken_bytes, ..Stats::default() };
+        assert_eq!(stats.write_amplification(), Some(1.5));
+        assert_eq!(
+            Stats { taken_bytes: 1 << 20, ..stats }.write_amplification(),
+            None,
+            "mostly the zeros of a first segment"
+        );
+        assert_eq!(Stats::default().write_amplification(), None);
     }
 }
