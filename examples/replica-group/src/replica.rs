@@ -4,6 +4,7 @@
 //! Threads: this one runs the protocol; one executes; one accepts, and one reads each connection; one sends to each other replica;
 //! one fetches a checkpoint when that is needed. The log's callbacks only send to channels.
 
+use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -157,11 +158,24 @@ struct Running {
     told: (View, bool),
 }
 
+/// Listens on an address, which one that was killed a moment ago may still have.
+fn listen(address: &str) -> std::io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < Duration::from_secs(3) => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            bound => return bound,
+        }
+    }
+}
+
 /// Runs a replica, until its log fails.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     ensure!(settings.peers.len() == REPLICAS, "say the addresses of {REPLICAS} replicas");
     let address = settings.peers.get(usize::from(settings.id)).context("there is no such replica")?;
-    let listener = TcpListener::bind(address).with_context(|| format!("{address} cannot be listened on"))?;
+    let listener = listen(address).with_context(|| format!("{address} cannot be listened on"))?;
     let log = Arc::new(Log::new(options(&settings.dir))?);
     let (recovered, memory) = remember(&log, settings.new_group)?;
     let membership = Membership { replicas: settings.peers.clone() };
@@ -170,6 +184,11 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         None => log.store_configuration(1, &membership)?.wait()?,
     }
     println!("starts behind decision {}", memory.decided);
+    if recovered.membership.is_none() && !settings.new_group {
+        println!(
+            "its folder was empty: it asks the others what it may have voted on; a new group begins with --new-group"
+        );
+    }
     let (events, incoming) = channel();
     let mut running = Running {
         core: Core::new(settings.id, memory),
