@@ -141,22 +141,15 @@ pub fn run<B: Backend>(
         let (requests, waiting) = sync_channel::<Put>(1024);
         let (snapshots, wanted) = channel::<(u64, Map)>();
         let (done, counted) = (&done, &counted);
+        // Made before the clock runs.
+        let map = Map::full();
         let replica = {
             let log = log.clone();
-            scope.spawn(move || replica(mode, log, waiting, checkpoint_every.map(|every| (every, snapshots))))
+            scope.spawn(move || replica(mode, log, map, waiting, checkpoint_every.map(|every| (every, snapshots))))
         };
         let checkpointer = {
             let log = log.clone();
-            scope.spawn(move || {
-                let mut written = 0;
-                for (seq_no, map) in wanted {
-                    if let Some(log) = &log {
-                        log.write_checkpoint(seq_no, &map).map_err(|error| error.to_string())?;
-                    }
-                    written += 1;
-                }
-                Ok::<u64, String>(written)
-            })
+            scope.spawn(move || write_checkpoints(log, wanted))
         };
         let begin = Instant::now();
         let running: Vec<_> = (0..clients)
@@ -199,6 +192,18 @@ pub fn run<B: Backend>(
     Ok(measured)
 }
 
+/// Writes what it is given; returns how many that were.
+fn write_checkpoints<B: Backend>(log: Option<Arc<MapLog<B>>>, wanted: Receiver<(u64, Map)>) -> Result<u64, String> {
+    let mut written = 0;
+    for (seq_no, map) in wanted {
+        if let Some(log) = &log {
+            log.write_checkpoint(seq_no, &map).map_err(|error| error.to_string())?;
+        }
+        written += 1;
+    }
+    Ok(written)
+}
+
 fn client_loop(client: u64, requests: &SyncSender<Put>, done: &AtomicBool, counted: &AtomicU64) -> Vec<f64> {
     let mut times = Vec::new();
     let (answer, answered) = sync_channel(1);
@@ -221,10 +226,10 @@ fn client_loop(client: u64, requests: &SyncSender<Put>, done: &AtomicBool, count
 fn replica<B: Backend>(
     mode: Mode,
     log: Option<Arc<MapLog<B>>>,
+    mut map: Map,
     waiting: Receiver<Put>,
     checkpoints: Option<(Duration, Sender<(u64, Map)>)>,
 ) -> Result<(), String> {
-    let mut map = Map::full();
     let mut seq_no = 0;
     let mut last_checkpoint = Instant::now();
     // Answers what was executed, as soon as it is durable.
