@@ -41,14 +41,18 @@ pub fn open_serving(
         eprintln!("duramen: cut off an unfinished write: {cut}");
     }
     if let Some(outage) = &report.outage {
-        let what = if outage.power { "lost power or was reset" } else { "stopped without closing the store" };
+        let what = if outage.power {
+            "this machine lost power or was reset"
+        } else {
+            "whoever had the store open died without closing it"
+        };
         let length = outage.length().map_or(String::new(), |length| format!(", for {:.1} s", length.as_secs_f64()));
         let samples = match report.replayed_samples {
             0 => String::new(),
             samples => format!(" and {samples} samples"),
         };
         let rows = report.replayed;
-        eprintln!("duramen: this machine {what}{length}; {rows} rows{samples} were read from the journal");
+        eprintln!("duramen: {what}{length}; {rows} rows{samples} were read from the journal");
     }
     let lost = report.lost_tables.iter().chain(&report.unreadable).map(|lost| format!("lost: {lost}"));
     lost.chain(report.notes.iter().map(|note| format!("note: {note}"))).for_each(|line| eprintln!("duramen: {line}"));
