@@ -6,6 +6,7 @@
     allow(clippy::disallowed_methods, reason = "redb and fjall lie in folders of the real disk")
 )]
 
+mod beside;
 mod checkpoints;
 mod damage;
 mod decisions;
